@@ -1,0 +1,1 @@
+"""Taskhouse: the server, its command line and the worker kit."""

@@ -1,0 +1,1 @@
+"""`taskhouse …`: one file per noun, thin."""

@@ -1,0 +1,41 @@
+"""Who calls, as the verbs know it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a credential is for. The permission table speaks of these and of nothing else."""
+
+    UPLOAD_ANY = "upload_any"
+    UPLOAD_USER = "upload_user"
+    ADMIN = "admin"
+    TASK_RUNNER = "task_runner"
+    WEB_API = "web_api"
+    WORKER = "worker"  # of the house
+    OPERATOR = "operator"  # of the house
+    TOKEN_READ = "grpc_read"  # noqa: S105 - a role's name.
+    TOKEN_WRITE = "grpc_write"  # noqa: S105 - a role's name.
+    TOKEN_ADMIN = "grpc_admin"  # noqa: S105 - a role's name.
+
+
+HOUSE_ROLES = frozenset({Role.WORKER, Role.OPERATOR})
+TOKEN_ROLES = frozenset({Role.TOKEN_READ, Role.TOKEN_WRITE, Role.TOKEN_ADMIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A credential that was found good."""
+
+    credential_id: str
+    role: Role
+    organization_id: int | None  # None: the house
+    organization: str  # its name; empty: the house
+    user_id: str  # upload_user only, else empty
+
+    @property
+    def tenant(self) -> int:
+        """The organization's id, for calls that only an organization's credentials may make."""
+        if self.organization_id is None:
+            raise ValueError("a credential of the house reached a tenant's verb: the permission table is wrong")
+        return self.organization_id

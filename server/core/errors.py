@@ -1,0 +1,169 @@
+"""What can be refused, as facts with fields. Each door has one table that says how it tells its callers."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """A call is refused. The docstring of each kind, filled with its fields, is its text for people."""
+
+    def __str__(self) -> str:
+        return (type(self).__doc__ or "").format(**self.metadata())
+
+    def metadata(self) -> dict[str, str]:
+        """Return the fields as text, as google.rpc.ErrorInfo carries them."""
+        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a request."""
+
+    field: str  # path in the request message, for example "task.parameters.bin_width"
+    description: str
+
+
+@dataclass(eq=False)
+class InvalidFields(Refusal):
+    """Fields of the request are missing or malformed."""
+
+    faults: tuple[Fault, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{fault.field}: {fault.description}" for fault in self.faults)
+
+    def metadata(self) -> dict[str, str]:
+        """Return nothing: the faults travel as a google.rpc.BadRequest."""
+        return {}
+
+
+def invalid(field: str, description: str) -> InvalidFields:
+    """Return the refusal for a single bad field."""
+    return InvalidFields((Fault(field, description),))
+
+
+@dataclass(eq=False)
+class UndecodableRequest(Refusal):
+    """The request is not the message that this method takes."""
+
+
+@dataclass(eq=False)
+class PathFieldOverridden(Refusal):
+    """The field {field} of the path is given again, with another value."""
+
+    field: str
+
+
+@dataclass(eq=False)
+class TooLarge(Refusal):
+    """The request is larger than the {max_bytes} bytes that this method takes."""
+
+    max_bytes: int
+
+
+@dataclass(eq=False)
+class CredentialMissing(Refusal):
+    """This call needs a credential."""
+
+
+@dataclass(eq=False)
+class CredentialUnknown(Refusal):
+    """The credential is unknown, revoked or expired."""
+
+
+@dataclass(eq=False)
+class TwoCredentials(Refusal):
+    """Send a token or a client certificate, not both."""
+
+
+@dataclass(eq=False)
+class NotPermitted(Refusal):
+    """This credential may not call {method}."""
+
+    method: str
+
+
+@dataclass(eq=False)
+class TaskNotFound(Refusal):
+    """There is no task {task_id}."""
+
+    task_id: str
+
+
+@dataclass(eq=False)
+class ResultNotFound(Refusal):
+    """There is no result {result_id}."""
+
+    result_id: str
+
+
+@dataclass(eq=False)
+class DatasetNotFound(Refusal):
+    """There is no dataset {dataset}."""
+
+    dataset: str
+
+
+@dataclass(eq=False)
+class DatasetExists(Refusal):
+    """There is a dataset {dataset} with other columns or settings."""
+
+    dataset: str
+
+
+@dataclass(eq=False)
+class OrganizationNotFound(Refusal):
+    """There is no organization {organization}."""
+
+    organization: str
+
+
+@dataclass(eq=False)
+class OrganizationExists(Refusal):
+    """There is an organization {organization} already."""
+
+    organization: str
+
+
+@dataclass(eq=False)
+class CredentialNotFound(Refusal):
+    """There is no credential {credential_id}."""
+
+    credential_id: str
+
+
+@dataclass(eq=False)
+class CredentialTaken(Refusal):
+    """This token is in use already."""
+
+
+@dataclass(eq=False)
+class RequestIdReused(Refusal):
+    """The request id {request_id} was used before, for another request."""
+
+    request_id: str
+
+
+@dataclass(eq=False)
+class LeaseEnded(Refusal):
+    """Attempt {attempt} of task {task_id} is over."""
+
+    task_id: str
+    attempt: int
+
+
+@dataclass(eq=False)
+class ProtocolBroken(Refusal):
+    """{what}"""
+
+    what: str
+
+
+@dataclass(eq=False)
+class Stopping(Refusal):
+    """The server is stopping; try again."""
+
+
+@dataclass(eq=False)
+class NotServed(Refusal):
+    """This method is not served in this way."""

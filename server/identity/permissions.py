@@ -1,0 +1,56 @@
+"""Who may call what: one table, read on every call. A method that is not in it is refused to everybody."""
+
+from types import MappingProxyType
+
+from server.core.caller import Role
+
+PUBLIC = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/taskhouse.rest.v1.AircloakService/AnswerOther",
+        "/taskhouse.rest.v1.HealthService/GetHealth",
+    }
+)
+
+_READ = frozenset({Role.TOKEN_READ, Role.TOKEN_WRITE, Role.TOKEN_ADMIN})
+_WRITE = frozenset({Role.TOKEN_WRITE, Role.TOKEN_ADMIN})
+_ADMIN = frozenset({Role.ADMIN, Role.TOKEN_ADMIN})
+_OPERATE = frozenset({Role.OPERATOR})
+
+PERMISSIONS = MappingProxyType(
+    {
+        "/taskhouse.rest.v1.AircloakService/BulkInsert": frozenset({Role.UPLOAD_ANY}),
+        "/taskhouse.rest.v1.AircloakService/GetTaskResults": frozenset({Role.WEB_API}),
+        "/taskhouse.rest.v1.AircloakService/Insert": frozenset({Role.UPLOAD_USER}),
+        "/taskhouse.rest.v1.AircloakService/ListKeys": frozenset({Role.ADMIN, Role.WEB_API}),
+        "/taskhouse.v1.CredentialService/CreateKey": _ADMIN | _OPERATE,
+        "/taskhouse.v1.CredentialService/CreateToken": _ADMIN | _OPERATE,
+        "/taskhouse.v1.CredentialService/GetCredential": _ADMIN | _OPERATE,
+        "/taskhouse.v1.CredentialService/ListCredentials": _ADMIN | _OPERATE,
+        "/taskhouse.v1.CredentialService/RevokeCredential": _ADMIN | _OPERATE,
+        "/taskhouse.v1.DatasetService/CountUsers": _WRITE | {Role.WORKER},
+        "/taskhouse.v1.DatasetService/CreateDataset": _ADMIN,
+        "/taskhouse.v1.DatasetService/GetDataset": _READ | {Role.ADMIN},
+        "/taskhouse.v1.DatasetService/ListDatasets": _READ | {Role.ADMIN},
+        "/taskhouse.v1.OrganizationService/CreateOrganization": _OPERATE,
+        "/taskhouse.v1.OrganizationService/GetOrganization": _ADMIN | _OPERATE,
+        "/taskhouse.v1.OrganizationService/ListOrganizations": _ADMIN | _OPERATE,
+        "/taskhouse.v1.ResultService/GetResult": _READ | {Role.WEB_API},
+        "/taskhouse.v1.ResultService/ListResults": _READ | {Role.WEB_API},
+        "/taskhouse.v1.TaskService/CancelTask": _WRITE | {Role.TASK_RUNNER},
+        "/taskhouse.v1.TaskService/CreateTask": _WRITE | {Role.TASK_RUNNER},
+        "/taskhouse.v1.TaskService/GetTask": _READ | {Role.TASK_RUNNER},
+        "/taskhouse.v1.TaskService/ListTasks": _READ | {Role.TASK_RUNNER},
+        "/taskhouse.v1.WorkService/Work": frozenset({Role.WORKER}),
+    }
+)
+
+_NOBODY: frozenset[Role] = frozenset()
+
+
+def may_call(role: Role, method: str) -> bool:
+    """Say whether a credential with this role may call the method (`/package.Service/Method`)."""
+    return role in PERMISSIONS.get(method, _NOBODY)

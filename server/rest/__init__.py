@@ -1,0 +1,1 @@
+"""The documented JSON APIs, one file for each."""

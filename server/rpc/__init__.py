@@ -1,0 +1,1 @@
+"""What every call passes through, whichever door it came in by."""

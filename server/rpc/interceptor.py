@@ -1,0 +1,219 @@
+"""What every call passes through: decoding, the path check, the caller, the permission, the refusal, one log line."""
+
+import asyncio
+import inspect
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import DecodeError, Message
+
+from server.core.errors import CredentialMissing, NotPermitted, Refusal, TooLarge, UndecodableRequest
+from server.identity.callers import Callers
+from server.identity.permissions import PUBLIC, may_call
+from server.rpc.door import Context, CredentialType, Door, Presented, set_caller
+from server.rpc.paths import check_for
+from server.store.engine import StoreUnavailable
+
+log = logging.getLogger("taskhouse.calls")
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+ORIGINAL_PATH = "x-envoy-original-path"
+Handler = Any  # grpc.RpcMethodHandler, which is generic only in its type stubs.
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """Wraps each method once, at its first call."""
+
+    def __init__(
+        self, *, doors: Mapping[str, Door], default: Door, callers: Callers, max_bytes: Mapping[str, int]
+    ) -> None:
+        """Take the doors of the documented APIs' services (by full name), the door of all others, and the methods that
+        take more than MAX_MESSAGE_BYTES.
+        """  # noqa: D205 - one sentence.
+        self._doors = doors
+        self._default = default
+        self._callers = callers
+        self._max_bytes = max_bytes
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
+    ) -> Handler:
+        """Return the method's handler, wrapped."""
+        if wrapped := self._wrapped.get(details.method):
+            return wrapped
+        handler = await continuation(details)
+        if handler is None:  # Unknown methods are grpc's to refuse; remembering them would let strangers fill the table.
+            return handler
+        wrapped = self._wrapped[details.method] = self._wrap(details.method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        decode = self._decoder(method, handler.request_deserializer)
+        if handler.unary_unary:
+            serve = self._unary(_Method(self, method, decode), handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(serve, None, handler.response_serializer)
+        if handler.stream_stream:
+            serve = self._stream(_Method(self, method, decode), handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(serve, None, handler.response_serializer)
+        if handler.unary_stream:
+            serve = self._stream(_Method(self, method, decode), handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(serve, None, handler.response_serializer)
+        raise TypeError(f"{method}: client streams are not wrapped yet")
+
+    def _decoder(self, method: str, deserialise: Any) -> Callable[[bytes], Message]:
+        most = self._max_bytes.get(method, MAX_MESSAGE_BYTES)
+
+        def decode(raw: bytes) -> Message:
+            if len(raw) > most:
+                raise TooLarge(most)
+            try:
+                return deserialise(raw)  # type: ignore[no-any-return]
+            except DecodeError as error:
+                raise UndecodableRequest from error
+
+        return decode
+
+    def _unary(self, method: "_Method", behaviour: Any) -> Any:
+        async def serve(raw: bytes, context: Context) -> Any:
+            call = _Call(method, context)
+            try:
+                await call.admit()
+                request = method.decode(raw)
+                call.check_path(request)
+                return await behaviour(request, context)
+            except asyncio.CancelledError:
+                call.outcome = "CANCELLED"
+                raise
+            except grpc.aio.AbortError:
+                call.outcome = "REFUSED"
+                raise
+            except Exception as error:  # noqa: BLE001 - the one place that turns any failure into an answer.
+                await call.refuse(error)
+            finally:
+                call.log()
+
+        return serve
+
+    def _stream(self, method: "_Method", behaviour: Any) -> Any:
+        """Serve a stream, and end it when its credential is revoked."""
+
+        async def serve(raw: Any, context: Context) -> None:
+            call = _Call(method, context)
+            try:
+                await call.admit()
+                request = method.decode(raw) if isinstance(raw, bytes) else _decoded(raw, method.decode)
+                await self._until_revoked(call, _write_all(behaviour, request, context))
+            except asyncio.CancelledError:
+                call.outcome = "CANCELLED"
+                raise
+            except grpc.aio.AbortError:
+                call.outcome = "REFUSED"
+                raise
+            except Exception as error:  # noqa: BLE001 - as for unary calls.
+                await call.refuse(error)
+            finally:
+                call.log()
+
+        return serve
+
+    async def _until_revoked(self, call: "_Call", serving: Awaitable[None]) -> None:
+        if call.presented is None:
+            return await serving
+        token = call.presented.type is CredentialType.TOKEN
+        task = asyncio.ensure_future(serving)
+        watch = asyncio.ensure_future(self._callers.until_revoked(call.presented.digest, token=token))
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise watch.result()
+            return task.result()
+        finally:
+            watch.cancel()
+            task.cancel()
+            await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _decoded(raw: AsyncIterator[bytes], decode: Callable[[bytes], Message]) -> AsyncIterator[Message]:
+    async for message in raw:
+        yield decode(message)
+
+
+async def _write_all(behaviour: Any, request: Any, context: Context) -> None:
+    replies = behaviour(request, context)
+    if inspect.isasyncgen(replies):
+        async for reply in replies:
+            await context.write(reply)
+    else:
+        await replies
+
+
+class _Method:
+    """What is known of a method before any call of it."""
+
+    __slots__ = ("callers", "check_path", "decode", "door", "name", "public")
+
+    def __init__(self, interceptor: Interceptor, name: str, decode: Callable[[bytes], Message]) -> None:
+        service = name.split("/")[1]
+        self.name = name
+        self.door = interceptor._doors.get(service, interceptor._default)  # noqa: SLF001 - one class in two parts.
+        self.callers = interceptor._callers  # noqa: SLF001 - as above.
+        self.decode = decode
+        self.public = name in PUBLIC
+        descriptor = Default().FindMethodByName(f"{service}.{name.split('/')[2]}")
+        self.check_path = check_for(descriptor)
+
+
+class _Call:
+    """One call on its way."""
+
+    __slots__ = ("caller", "context", "metadata", "method", "outcome", "presented", "request_id", "started")
+
+    def __init__(self, method: _Method, context: Context) -> None:
+        self.started = time.perf_counter()
+        self.method = method
+        self.context = context
+        self.metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        self.request_id = str(self.metadata.get("x-request-id") or uuid.uuid4())
+        self.presented: Presented | None = None
+        self.caller = "-"
+        self.outcome = "OK"
+
+    async def admit(self) -> None:
+        """Find the caller and let it pass. Before the request is decoded: strangers learn nothing of what it takes."""
+        if self.method.public:
+            return
+        self.presented = self.method.door.presented(self.metadata)
+        if self.presented is None:
+            raise CredentialMissing
+        token = self.presented.type is CredentialType.TOKEN
+        caller = await self.method.callers.find(self.presented.digest, token=token)
+        self.caller = f"{caller.role.value}:{caller.credential_id}"
+        if not may_call(caller.role, self.method.name):
+            raise NotPermitted(self.method.name)
+        set_caller(caller)
+
+    def check_path(self, request: Message) -> None:
+        """Refuse a message that was put together from more than its path."""
+        if self.method.check_path and (original := self.metadata.get(ORIGINAL_PATH)):
+            self.method.check_path(str(original), request)
+
+    async def refuse(self, error: Exception) -> None:
+        """Answer with the door's refusal; a failure that nobody foresaw is logged whole, and told as little as possible."""
+        self.outcome = type(error).__name__
+        if not isinstance(error, Refusal | StoreUnavailable):
+            log.exception("call failed request_id=%s method=%s", self.request_id, self.method.name)
+        await self.method.door.refuse(self.context, error, request_id=self.request_id)
+
+    def log(self) -> None:
+        """Write the call's one line."""
+        log.info(
+            "call method=%s outcome=%s ms=%.1f caller=%s request_id=%s",
+            self.method.name, self.outcome, (time.perf_counter() - self.started) * 1000, self.caller, self.request_id,
+        )  # fmt: skip

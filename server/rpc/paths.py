@@ -1,0 +1,61 @@
+"""Holds the path that the caller sent against the fields that the transcoder made of it.
+
+A query parameter can override a path field in Envoy's transcoder, through more spellings than can be listed at the edge. So
+every call that came through it is checked here, on the decoded message.
+"""
+
+import re
+from collections.abc import Callable
+from functools import reduce
+from urllib.parse import unquote_to_bytes
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+
+from server.core.errors import PathFieldOverridden
+
+_FIELD = re.compile(r"\{([^}=]+)(?:=([^}]*))?\}")
+Check = Callable[[str, Message], None]
+
+
+def check_for(method: MethodDescriptor) -> Check | None:
+    """Return what refuses a message whose path-bound fields are not those of the path; None if no path of it has fields."""
+    rule = method.GetOptions().Extensions[annotations_pb2.http]
+    templates = [template for template in map(_template, (rule, *rule.additional_bindings)) if template]
+    if not any("{" in template for template in templates):
+        return None
+    patterns = [(_pattern(template), [field for field, _ in _FIELD.findall(template)]) for template in templates]
+
+    def check(original: str, message: Message) -> None:
+        path = re.sub("/{2,}", "/", original.split("?", 1)[0])
+        wrong = ""
+        for pattern, fields in patterns:
+            if match := pattern.fullmatch(path):
+                different = [f for f, text in zip(fields, match.groups(), strict=True) if not _same(message, f, text)]
+                if not different:
+                    return
+                wrong = different[0]
+        raise PathFieldOverridden(wrong or "path")
+
+    return check
+
+
+def _template(rule: http_pb2.HttpRule) -> str:
+    pattern = rule.WhichOneof("pattern")
+    return rule.custom.path if pattern == "custom" else getattr(rule, pattern) if pattern else ""
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts, end = [], 0
+    for found in _FIELD.finditer(template):
+        parts.append(re.escape(template[end : found.start()]))
+        parts.append("(.*)" if found.group(2) == "**" else "([^/]*)")
+        end = found.end()
+    parts.append(re.escape(template[end:]))
+    return re.compile("".join(parts) + "/?")
+
+
+def _same(message: Message, field: str, text: str) -> bool:
+    value = reduce(getattr, field.split("."), message)
+    return str(value).encode().strip(b"/") == unquote_to_bytes(text).strip(b"/")

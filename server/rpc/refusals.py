@@ -1,0 +1,38 @@
+"""How a refusal travels to a JSON caller: as a real gRPC error, with the documented status and body beside it.
+
+The edge's Lua filter puts both in place of what the transcoder made of the error (design.md, Contract). A native caller sees
+the gRPC code alone.
+"""
+
+from typing import NoReturn
+
+import grpc
+import orjson
+
+from server.rpc.door import Context
+
+MAX_BODY_BYTES = 4096
+
+
+async def refuse(context: Context, code: grpc.StatusCode, status: int, body: object, **headers: str) -> NoReturn:
+    """Abort with an HTTP status and a JSON body of at most 4 KiB. Further headers are sent as they are named."""
+    text = to_ascii_json(body)
+    if len(text) > MAX_BODY_BYTES:
+        raise ValueError(f"a refusal of {len(text)} bytes does not fit in a header")
+    await context.send_initial_metadata(
+        [("x-taskhouse-status", str(status)), ("x-taskhouse-body", text), *((k.replace("_", "-"), v) for k, v in headers.items())]
+    )
+    await context.abort(code, "")
+
+
+def to_ascii_json(body: object) -> str:
+    r"""Return JSON that a header may carry: everything outside ASCII, and DEL, as \u escapes."""
+    text = orjson.dumps(body).decode()
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if " " <= c <= "~" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,1 @@
+"""The typed gRPC services, one servicer for each."""

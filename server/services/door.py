@@ -1,0 +1,105 @@
+"""The typed door: gRPC statuses with google.rpc details, and `Authorization: Bearer` or a client certificate."""
+
+import hashlib
+import re
+from typing import NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+
+from server.core import errors
+from server.rpc.door import Context, CredentialType, Metadata, Presented
+from server.rpc.xfcc import certificate_digest
+from server.store.engine import StoreUnavailable
+from taskhouse.v1.errors_pb2 import ErrorReason
+
+DOMAIN = "taskhouse"
+_BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
+_Code = grpc.StatusCode
+
+STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] = {
+    errors.InvalidFields: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
+    errors.UndecodableRequest: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_UNDECODABLE_REQUEST),
+    errors.PathFieldOverridden: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PATH_FIELD_OVERRIDDEN),
+    errors.TooLarge: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_LARGE),
+    errors.CredentialMissing: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),
+    errors.CredentialUnknown: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),
+    errors.TwoCredentials: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),
+    errors.NotPermitted: (_Code.PERMISSION_DENIED, ErrorReason.ERROR_REASON_NOT_PERMITTED),
+    errors.TaskNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_TASK_NOT_FOUND),
+    errors.ResultNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_RESULT_NOT_FOUND),
+    errors.DatasetNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_DATASET_NOT_FOUND),
+    errors.DatasetExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_DATASET_EXISTS),
+    errors.OrganizationNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_FOUND),
+    errors.OrganizationExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_ORGANIZATION_EXISTS),
+    errors.CredentialNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_CREDENTIAL_NOT_FOUND),
+    errors.RequestIdReused: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
+    errors.LeaseEnded: (_Code.ABORTED, ErrorReason.ERROR_REASON_LEASE_ENDED),
+    errors.ProtocolBroken: (_Code.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_PROTOCOL_BROKEN),
+    errors.Stopping: (_Code.UNAVAILABLE, ErrorReason.ERROR_REASON_STOPPING),
+    errors.NotServed: (_Code.UNIMPLEMENTED, ErrorReason.ERROR_REASON_NOT_SERVED),
+    StoreUnavailable: (_Code.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
+    # As generated servicers raise it for what they do not serve.
+    NotImplementedError: (_Code.UNIMPLEMENTED, ErrorReason.ERROR_REASON_NOT_SERVED),
+}
+_FAULT = (_Code.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL)
+
+
+class TypedDoor:
+    """The manners of `taskhouse.v1`."""
+
+    def presented(self, metadata: Metadata) -> Presented | None:
+        """Return the token or the certificate. Raises TwoCredentials if there are both."""
+        certificate = certificate_digest(metadata)
+        authorization = metadata.get("authorization")
+        if authorization is None:
+            return Presented(CredentialType.CERTIFICATE, certificate) if certificate else None
+        if certificate:
+            raise errors.TwoCredentials
+        bearer = _BEARER.fullmatch(str(authorization))
+        if not bearer:
+            raise errors.CredentialUnknown
+        return Presented(CredentialType.TOKEN, hashlib.sha256(bearer[1].encode()).digest())
+
+    async def refuse(self, context: Context, refusal: Exception, *, request_id: str) -> NoReturn:
+        """Abort with the status, an ErrorInfo, and for bad fields a BadRequest."""
+        status = status_of(refusal, request_id=request_id)
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        trailing = (("grpc-status-details-bin", status.SerializeToString()),)
+        await context.abort(code, status.message, trailing)
+
+
+def reason_of(refusal: Exception) -> str:
+    """Return the reason's name without its prefix, for example "LEASE_ENDED"."""
+    return ErrorReason.Name(STATUSES.get(type(refusal), _FAULT)[1]).removeprefix("ERROR_REASON_")
+
+
+def status_of(refusal: Exception, *, request_id: str) -> status_pb2.Status:
+    """Return the refusal as google.rpc.Status."""
+    code, _ = STATUSES.get(type(refusal), _FAULT)
+    info = error_details_pb2.ErrorInfo(reason=reason_of(refusal), domain=DOMAIN)
+    message = "The house failed; its log has more."
+    if isinstance(refusal, errors.Refusal):
+        message = str(refusal)
+        info.metadata.update(refusal.metadata())
+    elif isinstance(refusal, StoreUnavailable):
+        message = "The store is not available at the moment; nothing was changed."
+    elif code is _Code.UNIMPLEMENTED:
+        message = "This method is not served."
+    if code is _Code.INTERNAL:
+        info.metadata["request_id"] = request_id
+    status = status_pb2.Status(code=code.value[0], message=message, details=[_packed(info)])
+    if isinstance(refusal, errors.InvalidFields):
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.description)
+            for fault in refusal.faults
+        ]
+        status.details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+    return status
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,86 @@
+"""Every knob of the house, once: its name, type, unit, default and limit.
+
+Read from TASKHOUSE_… in the environment, then from DIR/config.toml (or `--config FILE`); a command's own options win over both.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class BadSettings(Exception):
+    """Settings are wrong; the text names each and says what is allowed."""
+
+
+def _address(text: str) -> str:
+    host, separator, port = text.rpartition(":")
+    if not (separator and host and port.isdigit() and int(port) <= 65535):
+        raise ValueError("must be HOST:PORT, for example 127.0.0.1:8080")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Settings(BaseSettings):
+    """The settings, read and checked together."""
+
+    model_config = SettingsConfigDict(env_prefix="TASKHOUSE_", frozen=True, extra="forbid")
+
+    data: Path = Field(Path("data"), description="Folder of the database, the authority and the sockets.")
+    http: Address = Field("127.0.0.1:8080", description="Plain listener, for trying things out: no client certificates.")
+    https: Address = Field("0.0.0.0:8443", description="TLS listener.")  # noqa: S104 - it is the house's front door.
+    processes: int = Field(1, ge=1, le=64, description="Server processes.")
+    envoy_concurrency: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")
+    reflection: bool = Field(default=True, description="Whether gRPC reflection is served.")
+    drain_seconds: float = Field(20.0, ge=0, le=600, description="How long a stopping part waits for calls under way.")
+    worker_capacity: int = Field(4, ge=1, le=1000, description="Tasks that the house's own worker does at a time.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
+
+    @property
+    def database(self) -> Path:
+        """The SQLite database's file."""
+        return self.data / "taskhouse.db"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read options first, then the environment, then the file."""
+        del dotenv_settings, file_secret_settings
+        file = settings_cls.model_config.get("toml_file")
+        sources = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, file)) if file else sources
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT; an IPv6 host stands in brackets, which are taken off."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def load(config: Path | None = None, **options: object) -> Settings:
+    """Read the settings; options that are None count as not given. Raises BadSettings with all faults together."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        data = Settings(**{"data": given["data"]} if "data" in given else {}).data  # type: ignore[arg-type]
+        file = config or data / "config.toml"
+        if config and not config.is_file():
+            raise BadSettings(f"there is no settings file {config}")
+
+        class FromFile(Settings):
+            model_config = SettingsConfigDict(toml_file=file)
+
+        return FromFile(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise BadSettings("; ".join(faults)) from error
+    except ValueError as error:  # TOML's own errors.
+        raise BadSettings(f"{config or 'config.toml'}: {error}") from error

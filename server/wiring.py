@@ -1,0 +1,90 @@
+"""Puts the parts together; the only file that sees every room."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from server.identity.authority import Authority
+from server.identity.callers import Callers
+from server.rest.aircloak import AircloakDoor, AircloakServicer
+from server.rest.health import HealthServicer
+from server.rpc.door import Door
+from server.rpc.interceptor import Interceptor
+from server.services.credentials import CredentialServicer
+from server.services.datasets import DatasetServicer
+from server.services.door import TypedDoor
+from server.services.organizations import OrganizationServicer
+from server.services.results import ResultServicer
+from server.services.tasks import TaskServicer
+from server.services.work import WorkServicer
+from server.store.engine import Store
+from taskhouse.rest.v1 import aircloak_pb2_grpc, health_pb2_grpc as rest_health_pb2_grpc
+from taskhouse.v1 import (
+    credentials_pb2_grpc,
+    datasets_pb2_grpc,
+    organizations_pb2_grpc,
+    results_pb2_grpc,
+    tasks_pb2_grpc,
+    work_pb2_grpc,
+)
+
+MAX_UPLOAD_BYTES = 64 * 1024 * 1024  # As the edge's routes of uploads.
+SPARE_BYTES = 1024 * 1024  # What gRPC adds around a body of that size.
+UPLOADS = ("/taskhouse.rest.v1.AircloakService/BulkInsert", "/taskhouse.rest.v1.AircloakService/Insert")
+
+
+@dataclass
+class Server:
+    """One server process: a gRPC server on its store."""
+
+    grpc: grpc.aio.Server
+    store: Store
+    health: health.aio.HealthServicer
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def stop(self, grace: float) -> None:
+        """Take no new calls, let those under way end for `grace` seconds, and commit what was begun."""
+        await self.health.enter_graceful_shutdown()
+        self.stopping.set()  # Work streams end by themselves: their workers come back elsewhere.
+        await self.grpc.stop(grace)
+        await self.store.close()
+
+
+def build_server(*, store: Store, authority: Authority, address: str, reflect: bool = True) -> Server:
+    """Return a server that will listen on `address`, a unix socket ("unix:/path"). Start it with `server.grpc.start()`."""
+    typed, rest = TypedDoor(), AircloakDoor()
+    doors: dict[str, Door] = {"taskhouse.rest.v1.AircloakService": rest}
+    interceptor = Interceptor(
+        doors=doors, default=typed, callers=Callers(store), max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES + SPARE_BYTES)
+    )
+    server = Server(
+        grpc=grpc.aio.server(
+            interceptors=[interceptor],
+            options=[("grpc.max_receive_message_length", MAX_UPLOAD_BYTES + SPARE_BYTES), ("grpc.so_reuseport", 0)],
+        ),
+        store=store,
+        health=health.aio.HealthServicer(),
+    )
+    add = server.grpc
+    health_pb2_grpc.add_HealthServicer_to_server(server.health, add)
+    rest_health_pb2_grpc.add_HealthServiceServicer_to_server(HealthServicer(store), add)
+    aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
+    credentials_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(store, authority), add)
+    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store), add)
+    organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
+    results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store), add)
+    tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store), add)
+    work_pb2_grpc.add_WorkServiceServicer_to_server(WorkServicer(store, server.stopping), add)
+    if reflect:
+        reflection.enable_server_reflection(_services(), add)
+    server.grpc.add_insecure_port(address)
+    return server
+
+
+def _services() -> tuple[str, ...]:
+    modules = (credentials_pb2_grpc, datasets_pb2_grpc, organizations_pb2_grpc, results_pb2_grpc, tasks_pb2_grpc, work_pb2_grpc)
+    typed = (f"taskhouse.v1.{module.__name__.rsplit('.', 1)[1].removesuffix('s_pb2_grpc').title()}Service" for module in modules)
+    return (*typed, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
