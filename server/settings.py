@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("data"), description="Folder of the database, the authority and the sockets.")
     http: Address = Field("127.0.0.1:8080", description="Plain listener, for trying things out: no client certificates.")
-    https: Address = Field("0.0.0.0:8443", description="TLS listener.")  # noqa: S104 - it is the house's front door.
+    https: Address = Field("127.0.0.1:8443", description="TLS listener; 0.0.0.0:8443 lets other machines in.")
     processes: int = Field(1, ge=1, le=64, description="Server processes.")
     envoy_concurrency: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")
     reflection: bool = Field(default=True, description="Whether gRPC reflection is served.")

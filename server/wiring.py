@@ -40,6 +40,7 @@ UPLOADS = ("/taskhouse.rest.v1.AircloakService/BulkInsert", "/taskhouse.rest.v1.
 class Server:
     """One server process: a gRPC server on its store."""
 
+    address: str
     grpc: grpc.aio.Server
     store: Store
     health: health.aio.HealthServicer
@@ -61,6 +62,7 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
         doors=doors, default=typed, callers=Callers(store), max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES + SPARE_BYTES)
     )
     server = Server(
+        address=address,
         grpc=grpc.aio.server(
             interceptors=[interceptor],
             options=[("grpc.max_receive_message_length", MAX_UPLOAD_BYTES + SPARE_BYTES), ("grpc.so_reuseport", 0)],

@@ -1,17 +1,17 @@
-"""What tests of several rooms share: a migrated store, organizations, and a server on a unix socket without the edge."""
+"""What tests of several rooms share: a migrated store, and a server on a unix socket without the edge."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grpc.aio
 import pytest
 import pytest_asyncio
 
-from server.identity.authority import Authority
 from server.store import migrate
-from server.store.engine import Store
 from server.store.sqlite import SqliteStore
-from server.wiring import Server, build_server
+
+if TYPE_CHECKING:
+    from server.wiring import Server
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +30,22 @@ def data(tmp_path: Path, migrated: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def store(data: Path) -> AsyncIterator[Store]:
+async def store(data: Path) -> AsyncIterator[SqliteStore]:
     opened = SqliteStore(data / "taskhouse.db")
     yield opened
     await opened.close()
 
 
 @pytest_asyncio.fixture
-async def server(store: Store, data: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """A server as one process of the house runs it; `server.address` is its unix socket."""
-    folder = tmp_path_factory.mktemp("s")
-    built = build_server(store=store, authority=Authority.open(data), address=f"unix:{folder}/s")
+async def server(
+    store: SqliteStore, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator["Server"]:
+    """A server as one process of the house runs it; it listens on `server.address`, a unix socket."""
+    from server.identity.authority import Authority  # Here, as most tests need no server.
+    from server.wiring import build_server
+
+    address = f"unix:{tmp_path_factory.mktemp('s')}/s"
+    built = build_server(store=store, authority=Authority.open(data), address=address)
     await built.grpc.start()
     yield built
     await built.stop(grace=0)

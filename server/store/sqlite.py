@@ -268,6 +268,8 @@ class SqliteStore:
                 self._advance()
 
     async def close(self) -> None:
+        if not self._writer.is_alive():
+            return
         if self._watch:
             self._watch.cancel()
         self._waiting.put(None)

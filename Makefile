@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the .venv; run and test call it
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@echo "setting up .venv (a minute or so) ..."
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is needed; name another Python 3.11 or later with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements-dev.txt | grep -v -e '^Requirement already' -e '^  Using cached' || true
+	@$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+run: setup ## Start the house on SQLite, upload the sample data, run a task, show its histogram, keep serving
+	@$(BIN)/taskhouse up --tour $(ARGS)
+
+test: setup ## Run every test: real Envoy, real certificates
+	@$(BIN)/pytest -n auto $(ARGS)
+
+lint: setup ## ruff, mypy, import-linter, buf
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint
+
+gen: setup ## Write gen/ from protos/
+	@$(BIN)/python protos/generate.py
+
+bench: setup ## Measure, in interleaved runs, what README's figures claim
+	@$(BIN)/python -m tests.bench
+
+requirements: setup ## Pin the newest versions of what pyproject.toml names (needs pip-tools)
+	@$(BIN)/pip install -q pip-tools
+	@$(BIN)/pip-compile -q $(COMPILE) -o requirements.txt pyproject.toml
+	@$(BIN)/pip-compile -q $(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+
+COMPILE := --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: help setup run test lint gen bench requirements

@@ -1,0 +1,45 @@
+"""`taskhouse serve`: one server process."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import click
+import uvloop
+
+from server.cli.house import house_options
+from server.identity.authority import Authority
+from server.settings import Settings
+from server.sockets import server_socket
+from server.store import migrate
+from server.store.sqlite import SqliteStore
+from server.wiring import build_server
+
+READY = "server ready"
+
+
+@click.command()
+@house_options
+@click.option("--socket", type=click.Path(path_type=Path), help="Unix socket to listen on; default: server-N.sock of DIR.")
+@click.option("--number", type=int, default=0, show_default=True, help="Number of this process in its house.")
+def serve(settings: Settings, socket: Path | None, number: int) -> None:
+    """Run one server process on the house in DIR, behind the edge. The database must be at this version's schema."""
+    migrate.check(settings.database)
+    path = socket or server_socket(settings.data, number)
+    path.unlink(missing_ok=True)  # Of a process that was killed; `up` sees to it that only one runs for a number.
+    uvloop.run(_serve(settings, path))
+
+
+async def _serve(settings: Settings, path: Path) -> None:
+    store = SqliteStore(settings.database)
+    authority = Authority.open(settings.data)
+    server = build_server(store=store, authority=authority, address=f"unix:{path}", reflect=settings.reflection)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await server.grpc.start()
+    print(READY, flush=True)  # noqa: T201 - `up` waits for this line.
+    await stop.wait()
+    await server.stop(settings.drain_seconds)
+    path.unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from pysqlite3 import dbapi2 as sqlite
+from sqlalchemy import create_engine
+
+from server.store import migrate
+from server.store.engine import SchemaMismatch, StoreUnavailable
+from server.store.tables import METADATA
+
+
+def test_the_migrations_make_what_the_tables_declare(data: Path) -> None:
+    engine = create_engine(f"sqlite:///{data}/taskhouse.db", module=sqlite)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+
+
+def test_the_newest_migration_is_the_one_that_servers_ask_for() -> None:
+    script = ScriptDirectory(str(Path(migrate.__file__).with_name("migrations")))
+    assert script.get_current_head() == migrate.REVISION
+
+
+def test_a_migrated_database_passes_and_is_not_touched_again(data: Path) -> None:
+    path = data / "taskhouse.db"
+    before = path.stat().st_mtime_ns
+    migrate.upgrade(path)
+    migrate.check(path)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(data: Path) -> None:
+    path = data / "taskhouse.db"
+    connection = sqlite.connect(str(path))
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(SchemaMismatch, match="newer taskhouse"):
+        migrate.upgrade(path)
+    assert migrate.current(path) == "9999"
+
+
+def test_a_missing_database_is_not_at_the_schema(tmp_path: Path) -> None:
+    with pytest.raises(SchemaMismatch, match="taskhouse db upgrade"):
+        migrate.check(tmp_path / "taskhouse.db")
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "taskhouse.db"
+    path.write_bytes(b"not a database, but long enough to look at" * 50)
+    with pytest.raises(StoreUnavailable, match="cannot read"):
+        migrate.upgrade(path)
