@@ -39,7 +39,7 @@ EDGE_VALID = timedelta(days=397)  # More is refused by some clients.
 EDGE_RENEWAL = timedelta(days=30)
 BACKDATE = timedelta(minutes=5)  # For clients whose clocks are behind.
 KDF_ROUNDS = 100_000  # Of PKCS12; costs 16 ms, and 80 ms with `legacy`.
-MAX_COMMON_NAME = 64  # X.520
+MAX_COMMON_NAME = 64  # Bytes; X.520's bound, as cryptography counts it.
 
 _COMMON_NAMES = {Role.UPLOAD_ANY: "any_user:0", Role.ADMIN: "admin:1", Role.TASK_RUNNER: "task_runner:1"}
 
@@ -164,7 +164,7 @@ class Authority:
         name = display_name or f"{organization or 'taskhouse'} {kind.value}"
         return IssuedKey(private_key=private_key, certificate=certificate, name=name)
 
-    def edge_files(self, hosts: Iterable[str] = ()) -> ServerFiles:
+    def server_certificate(self, hosts: Iterable[str] = ()) -> ServerFiles:
         """Return the edge's certificate, for this host's names and for `hosts` (names or addresses).
 
         A new one is signed when the names differ from those of the last, or when that ends within 30 days. The key
@@ -234,7 +234,7 @@ def _common_name(kind: Role, *, credential_id: str, user_id: str) -> str:
     if kind is Role.WEB_API:
         return f"analyst_token:{secrets.token_urlsafe(24)}"  # Random as documented; it opens nothing.
     if kind is Role.UPLOAD_USER:
-        return f"user:{user_id}"[:MAX_COMMON_NAME]
+        return f"user:{user_id}".encode()[:MAX_COMMON_NAME].decode(errors="ignore")
     return f"{kind.value}:{credential_id}"
 
 
