@@ -1,0 +1,107 @@
+"""`taskhouse …`: finds the command, and tells every failure that was foreseen in one line."""
+
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "up": "server.cli.up:up",
+    "serve": "server.cli.serve:serve",
+    "edge": "server.cli.edge:edge",
+    "work": "server.cli.work:work",
+    "tour": "server.cli.tour:tour",
+    "orgs": "server.cli.orgs:orgs",
+    "tokens": "server.cli.tokens:tokens",
+    "keys": "server.cli.keys:keys",
+    "datasets": "server.cli.datasets:datasets",
+    "db": "server.cli.db:db",
+}
+"""Where each command is. Only the one that is asked for is imported: gRPC and the store take most of a start."""
+
+
+class _Commands(click.Group):
+    """The commands of COMMANDS, imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(module), name)
+        assert isinstance(found, click.Command)  # noqa: S101 - for the type checker; COMMANDS is ours.
+        return found
+
+
+@click.command(cls=_Commands)
+def taskhouse() -> None:
+    """Work that is asked for now and done later."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (default: this process's) and return its exit code: 1 for a failure, 2 for wrong usage."""
+    try:
+        code = taskhouse.main(arguments, prog_name="taskhouse", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as help_:
+        help_.show()
+        return help_.exit_code
+    except click.ClickException as failure:
+        _tell(failure.format_message())
+        return failure.exit_code
+    except click.Abort:  # Ctrl-C.
+        return 130
+    except _failures() as failure:
+        from server.cli.house import remedy
+
+        _tell(remedy(failure))
+        return 1
+    except OSError as failure:
+        if failure.errno == errno.EPIPE:  # Whoever read our output has gone, for example `head`.
+            sys.stdout = None
+            return 1
+        _tell(": ".join(str(part) for part in (failure.filename, failure.strerror or failure) if part))
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Be the program `taskhouse`."""
+    sys.exit(run())
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what may go wrong in ways that were foreseen. Asked for only once something has: it is slow."""
+    from server.core.errors import Refusal
+    from server.edge import ConfigurationRefused, EnvoyMissing
+    from server.identity.authority import AuthorityUnavailable
+    from server.settings import BadSettings
+    from server.sockets import SocketFolderUnsafe
+    from server.store.engine import SchemaMismatch, StoreUnavailable
+    from server.supervisor import PartFailed
+
+    return (
+        Refusal,
+        StoreUnavailable,
+        SchemaMismatch,
+        BadSettings,
+        AuthorityUnavailable,
+        SocketFolderUnsafe,
+        EnvoyMissing,
+        ConfigurationRefused,
+        PartFailed,
+    )
+
+
+def _tell(text: str) -> None:
+    """Write one line, whatever the text."""
+    click.echo(f"taskhouse: {' '.join(text.split())}", err=True)
+
+
+if __name__ == "__main__":
+    main()
