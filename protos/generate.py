@@ -1,6 +1,7 @@
 """Writes gen/: Python stubs with types, and the descriptor set that Envoy's transcoder reads.
 
-Needs PyPI wheels only (grpcio-tools, mypy-protobuf). `make gen` runs it; a test runs it into a temporary folder and compares.
+Needs PyPI wheels only (grpcio-tools, mypy-protobuf). `make gen` runs it; a test runs it into a temporary folder and
+compares.
 """
 
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parent
-ALWAYS = "google/rpc/error_details.proto"  # Nothing imports it, and without it the transcoder answers errors with empty bodies.
+# Nothing imports it, and without it the transcoder answers errors with empty bodies.
+ALWAYS = "google/rpc/error_details.proto"
 
 
 def generate(out: Path) -> None:

@@ -1,6 +1,6 @@
 """Every knob of the house, once: its name, type, unit, default and limit.
 
-Read from TASKHOUSE_… in the environment, then from DIR/config.toml (or `--config FILE`); a command's own options win over both.
+A command's own options come first, then TASKHOUSE_… in the environment, then DIR/config.toml (or `--config FILE`).
 """
 
 from pathlib import Path
@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TASKHOUSE_", frozen=True, extra="forbid")
 
     data: Path = Field(Path("data"), description="Folder of the database, the authority and the sockets.")
-    http: Address = Field("127.0.0.1:8080", description="Plain listener, for trying things out: no client certificates.")
+    http: Address = Field(
+        "127.0.0.1:8080", description="Plain listener, for trying things out: no client certificates."
+    )
     https: Address = Field("127.0.0.1:8443", description="TLS listener; 0.0.0.0:8443 lets other machines in.")
     processes: int = Field(1, ge=1, le=64, description="Server processes.")
     envoy_concurrency: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")

@@ -16,8 +16,8 @@ class SocketFolderUnsafe(Exception):
 def folder(data: Path) -> Path:
     """Return the folder of the sockets of the house in `data`, made if need be.
 
-    It is DIR/run, or a folder in the system's temporary one, named after DIR, where DIR's path is too long for a socket.
-    Whoever can connect in there is believed about who calls (design.md, Identity), so its owner and mode are checked.
+    It is DIR/run, or a folder in the system's temporary one, named after DIR, where DIR's path is too long for a
+    socket. Whoever can connect in there is believed about who calls, so its owner and mode are checked.
     """
     data = data.resolve()
     path = data / "run"

@@ -1,4 +1,4 @@
-"""Runs the parts of a house on one machine: server processes, a worker and Envoy, until asked to stop or until one dies."""
+"""Runs the parts of a house on one machine until asked to stop, or until one dies."""
 
 import ctypes
 import os
@@ -45,7 +45,7 @@ class Part:
                 text=True,
                 errors="replace",
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order.
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread has been started that holds a lock.
+                preexec_fn=_die_with_parent,
             )
         except OSError as error:
             raise PartFailed(f"{self.name} cannot start: {error}") from error
@@ -103,7 +103,7 @@ class Part:
         try:
             self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            print(f"{FATAL}{self.name} did not stop in time and was killed", file=sys.stderr)  # noqa: T201
+            print(f"{FATAL}{self.name} did not stop in time and was killed", file=sys.stderr)
             self.process.kill()
             self.process.wait()
 

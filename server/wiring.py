@@ -21,7 +21,8 @@ from server.services.results import ResultServicer
 from server.services.tasks import TaskServicer
 from server.services.work import WorkServicer
 from server.store.engine import Store
-from taskhouse.rest.v1 import aircloak_pb2_grpc, health_pb2_grpc as rest_health_pb2_grpc
+from taskhouse.rest.v1 import aircloak_pb2_grpc
+from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
     credentials_pb2_grpc,
     datasets_pb2_grpc,
@@ -55,11 +56,14 @@ class Server:
 
 
 def build_server(*, store: Store, authority: Authority, address: str, reflect: bool = True) -> Server:
-    """Return a server that will listen on `address`, a unix socket ("unix:/path"). Start it with `server.grpc.start()`."""
+    """Return a server for `address`, a unix socket ("unix:/path"). Start it with `server.grpc.start()`."""
     typed, rest = TypedDoor(), AircloakDoor()
     doors: dict[str, Door] = {"taskhouse.rest.v1.AircloakService": rest}
     interceptor = Interceptor(
-        doors=doors, default=typed, callers=Callers(store), max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES + SPARE_BYTES)
+        doors=doors,
+        default=typed,
+        callers=Callers(store),
+        max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES + SPARE_BYTES),
     )
     server = Server(
         address=address,
@@ -87,6 +91,16 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
 
 
 def _services() -> tuple[str, ...]:
-    modules = (credentials_pb2_grpc, datasets_pb2_grpc, organizations_pb2_grpc, results_pb2_grpc, tasks_pb2_grpc, work_pb2_grpc)
-    typed = (f"taskhouse.v1.{module.__name__.rsplit('.', 1)[1].removesuffix('s_pb2_grpc').title()}Service" for module in modules)
+    modules = (
+        credentials_pb2_grpc,
+        datasets_pb2_grpc,
+        organizations_pb2_grpc,
+        results_pb2_grpc,
+        tasks_pb2_grpc,
+        work_pb2_grpc,
+    )
+    typed = (
+        f"taskhouse.v1.{module.__name__.rsplit('.', 1)[1].removesuffix('s_pb2_grpc').title()}Service"
+        for module in modules
+    )
     return (*typed, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)

@@ -20,7 +20,9 @@ READY = "server ready"
 
 @click.command()
 @house_options
-@click.option("--socket", type=click.Path(path_type=Path), help="Unix socket to listen on; default: server-N.sock of DIR.")
+@click.option(
+    "--socket", type=click.Path(path_type=Path), help="Unix socket to listen on; default: server-N.sock of DIR."
+)
 @click.option("--number", type=int, default=0, show_default=True, help="Number of this process in its house.")
 def serve(settings: Settings, socket: Path | None, number: int) -> None:
     """Run one server process on the house in DIR, behind the edge. The database must be at this version's schema."""
@@ -28,6 +30,7 @@ def serve(settings: Settings, socket: Path | None, number: int) -> None:
     path = socket or server_socket(settings.data, number)
     path.unlink(missing_ok=True)  # Of a process that was killed; `up` sees to it that only one runs for a number.
     uvloop.run(_serve(settings, path))
+    path.unlink(missing_ok=True)
 
 
 async def _serve(settings: Settings, path: Path) -> None:
@@ -39,7 +42,6 @@ async def _serve(settings: Settings, path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await server.grpc.start()
-    print(READY, flush=True)  # noqa: T201 - `up` waits for this line.
+    print(READY, flush=True)
     await stop.wait()
     await server.stop(settings.drain_seconds)
-    path.unlink(missing_ok=True)

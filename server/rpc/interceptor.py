@@ -49,7 +49,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
         if wrapped := self._wrapped.get(details.method):
             return wrapped
         handler = await continuation(details)
-        if handler is None:  # Unknown methods are grpc's to refuse; remembering them would let strangers fill the table.
+        if (
+            handler is None
+        ):  # Unknown methods are grpc's to refuse; remembering them would let strangers fill the table.
             return handler
         wrapped = self._wrapped[details.method] = self._wrap(details.method, handler)
         return wrapped
@@ -179,7 +181,7 @@ class _Call:
         self.started = time.perf_counter()
         self.method = method
         self.context = context
-        self.metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        self.metadata = dict(context.invocation_metadata() or ())
         self.request_id = str(self.metadata.get("x-request-id") or uuid.uuid4())
         self.presented: Presented | None = None
         self.caller = "-"
@@ -205,10 +207,10 @@ class _Call:
             self.method.check_path(str(original), request)
 
     async def refuse(self, error: Exception) -> None:
-        """Answer with the door's refusal; a failure that nobody foresaw is logged whole, and told as little as possible."""
+        """Answer with the door's refusal. What nobody foresaw is logged whole, and told as little as possible."""
         self.outcome = type(error).__name__
         if not isinstance(error, Refusal | StoreUnavailable):
-            log.exception("call failed request_id=%s method=%s", self.request_id, self.method.name)
+            log.error("call failed request_id=%s method=%s", self.request_id, self.method.name, exc_info=error)
         await self.method.door.refuse(self.context, error, request_id=self.request_id)
 
     def log(self) -> None:

@@ -1,7 +1,7 @@
 """Holds the path that the caller sent against the fields that the transcoder made of it.
 
-A query parameter can override a path field in Envoy's transcoder, through more spellings than can be listed at the edge. So
-every call that came through it is checked here, on the decoded message.
+A query parameter can override a path field in Envoy's transcoder, through more spellings than can be listed at the
+edge. So every call that came through it is checked here, on the decoded message.
 """
 
 import re
@@ -20,7 +20,7 @@ Check = Callable[[str, Message], None]
 
 
 def check_for(method: MethodDescriptor) -> Check | None:
-    """Return what refuses a message whose path-bound fields are not those of the path; None if no path of it has fields."""
+    """Return what refuses a message whose path-bound fields are not those of the path; None if its paths have none."""
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     templates = [template for template in map(_template, (rule, *rule.additional_bindings)) if template]
     if not any("{" in template for template in templates):

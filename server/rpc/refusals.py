@@ -1,7 +1,7 @@
 """How a refusal travels to a JSON caller: as a real gRPC error, with the documented status and body beside it.
 
-The edge's Lua filter puts both in place of what the transcoder made of the error (design.md, Contract). A native caller sees
-the gRPC code alone.
+The edge's Lua filter puts both in place of what the transcoder made of the error. A native caller sees the gRPC code
+alone.
 """
 
 from typing import NoReturn
@@ -20,7 +20,11 @@ async def refuse(context: Context, code: grpc.StatusCode, status: int, body: obj
     if len(text) > MAX_BODY_BYTES:
         raise ValueError(f"a refusal of {len(text)} bytes does not fit in a header")
     await context.send_initial_metadata(
-        [("x-taskhouse-status", str(status)), ("x-taskhouse-body", text), *((k.replace("_", "-"), v) for k, v in headers.items())]
+        [
+            ("x-taskhouse-status", str(status)),
+            ("x-taskhouse-body", text),
+            *((k.replace("_", "-"), v) for k, v in headers.items()),
+        ]
     )
     await context.abort(code, "")
 

@@ -1,7 +1,7 @@
 """Reads the client certificate that the edge verified.
 
-Only its SHA-256 is believed, and only because every listener of the server is a unix socket in a folder of mode 0700, behind
-an edge that removes what clients send under this name.
+Only its SHA-256 is believed, and only because every listener of the server is a unix socket in a folder of mode 0700,
+behind an edge that removes what clients send under this name.
 """
 
 import re

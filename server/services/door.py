@@ -18,7 +18,7 @@ DOMAIN = "taskhouse"
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _Code = grpc.StatusCode
 
-STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] = {
+STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.InvalidFields: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
     errors.UndecodableRequest: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_UNDECODABLE_REQUEST),
     errors.PathFieldOverridden: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PATH_FIELD_OVERRIDDEN),

@@ -11,20 +11,20 @@ _SERIAL = BigInteger().with_variant(
 
 
 def serial() -> Any:
-    """A primary key that the database numbers."""
+    """Declare a primary key that the database numbers."""
     return Field(default=None, primary_key=True, sa_type=_SERIAL)  # type: ignore[call-overload]
 
 
 def micros(*, nullable: bool = False) -> Any:
-    """A time, in microseconds since 1970 in UTC."""
+    """Declare a time, in microseconds since 1970 in UTC."""
     return Field(default=None, sa_type=BigInteger, nullable=nullable)
 
 
 def reference(column: str, *, nullable: bool = False, primary_key: bool = False) -> Any:
-    """The serial key of another table's row."""
+    """Declare the serial key of another table's row."""
     return Field(default=None, sa_type=BigInteger, foreign_key=column, nullable=nullable, primary_key=primary_key)
 
 
 def table_of(row: type[SQLModel]) -> Table:
     """Return the Core table that a row class declares, for writing statements on it."""
-    return cast(Table, row.__table__)  # type: ignore[attr-defined]
+    return cast("Table", row.__table__)  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ class DatasetRow(SQLModel, table=True):
 class UserRow(SQLModel, table=True):
     """One uploaded row of one user.
 
-    No foreign key, as it would be checked for every row of an upload; the upload's own transaction has read the dataset.
+    No foreign key, as it would be checked for every row of an upload; the upload's own transaction reads the dataset.
     """
 
     __tablename__ = "dataset_rows"

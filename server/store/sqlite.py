@@ -37,7 +37,7 @@ class _Compiled:
     __slots__ = ("_defaults", "_pick", "names", "sql")
 
     def __init__(self, query: Query[Any] | Command) -> None:
-        compiled = cast(SQLCompiler, query.statement.compile(dialect=DIALECT))  # type: ignore[attr-defined]
+        compiled = cast("SQLCompiler", query.statement.compile(dialect=DIALECT))  # type: ignore[attr-defined]
         self.sql = str(compiled)
         self.names = tuple(compiled.positiontup or ())
         self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
@@ -46,7 +46,7 @@ class _Compiled:
     def values(self, given: dict[str, Any]) -> tuple[Any, ...]:
         merged = {**self._defaults, **given} if self._defaults else given
         if self._pick:
-            return cast(tuple[Any, ...], self._pick(merged))
+            return cast("tuple[Any, ...]", self._pick(merged))
         return (merged[self.names[0]],) if self.names else ()
 
 
@@ -70,7 +70,7 @@ class SqliteTx:
         compiled = self._prepare(query)
         # All rows are fetched: a statement left half read would keep its snapshot, and hide later changes of RETURNING.
         rows = self._cursor.execute(compiled.sql, compiled.values(values)).fetchall()
-        return query.record._make(rows[0]) if rows else None  # type: ignore[attr-defined,no-any-return]
+        return query.record._make(rows[0]) if rows else None  # type: ignore[attr-defined]
 
     async def all(self, query: Query[Record], **values: Any) -> list[Record]:
         compiled = self._prepare(query)
@@ -79,7 +79,7 @@ class SqliteTx:
 
     async def run(self, command: Command, **values: Any) -> int:
         compiled = self._prepare(command)
-        return cast(int, self._cursor.execute(compiled.sql, compiled.values(values)).rowcount)
+        return cast("int", self._cursor.execute(compiled.sql, compiled.values(values)).rowcount)
 
     async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         compiled = self._prepare(command)
@@ -100,7 +100,7 @@ def _drive(coroutine: Coroutine[Any, Any, _Value]) -> _Value:
     try:
         coroutine.send(None)
     except StopIteration as stop:
-        return cast(_Value, stop.value)
+        return cast("_Value", stop.value)
     coroutine.close()
     raise RuntimeError("a verb awaited something else than its transaction")
 
@@ -164,7 +164,7 @@ class SqliteStore:
         try:
             connection.execute("BEGIN")
             try:
-                return _drive(cast(Coroutine[Any, Any, T], verb(tx, *args, **kwargs)))
+                return _drive(cast("Coroutine[Any, Any, T]", verb(tx, *args, **kwargs)))
             finally:
                 connection.execute("ROLLBACK")
         except sqlite.OperationalError as error:
@@ -218,7 +218,7 @@ class SqliteStore:
         connection = self._writing
         connection.execute("SAVEPOINT verb")
         try:
-            value = _drive(cast(Coroutine[Any, Any, Any], job.verb(tx, *job.args, **job.kwargs)))
+            value = _drive(cast("Coroutine[Any, Any, Any]", job.verb(tx, *job.args, **job.kwargs)))
         except sqlite.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a verb raises belongs to its caller, not to the batch.
@@ -252,7 +252,7 @@ class SqliteStore:
         return self._generation
 
     def _data_version(self) -> int:
-        return cast(int, self._quick.execute("PRAGMA data_version").fetchone()[0])
+        return cast("int", self._quick.execute("PRAGMA data_version").fetchone()[0])
 
     def _advance(self) -> None:
         self._generation += 1

@@ -1,0 +1,159 @@
+"""`taskhouse up`: the whole house on one machine."""
+
+import fcntl
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from server import edge
+from server.cli.edge import config_for
+from server.cli.house import make_data_folder
+from server.cli.serve import READY
+from server.settings import Settings, load, split_address
+from server.sockets import admin_socket, existing, server_socket
+from server.store import migrate
+from server.supervisor import House, Part, PartFailed
+
+START_SECONDS = 30.0  # Machines can be slow at the first start; with data it takes about two.
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the house; default: ./data.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file; default: DIR/config.toml.")
+@click.option("--http", metavar="HOST:PORT", help="Plain listener; default: 127.0.0.1:8080.")
+@click.option("--https", metavar="HOST:PORT", help="TLS listener; default: 127.0.0.1:8443.")
+@click.option("--processes", type=int, help="Server processes; default: 1.")
+@click.option("--tour", is_flag=True, help="Show the demonstration once the house answers.")
+def up(
+    data: Path | None, config: Path | None, http: str | None, https: str | None, processes: int | None, *, tour: bool
+) -> None:
+    """Run the whole house: migrate once, then server processes, a worker and Envoy, until Ctrl-C.
+
+    Prints `ready http=… https=…` when every part answers. If a part cannot start or dies, all stop and the exit code
+    is 1.
+    """
+    settings = load(config, data=data, http=http, https=https, processes=processes)
+    make_data_folder(settings.data)
+    with _only_one(settings.data):
+        for option, address in (("--http", settings.http), ("--https", settings.https)):
+            _check_free(address, option)
+        migrate.upgrade(settings.database)
+        _run(settings, config, tour=tour)
+
+
+def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
+    house = _house(settings, config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: house.stopping.set())
+    try:
+        house.start(within=START_SECONDS)
+        if not house.stopping.is_set():
+            print(f"ready http=http://{settings.http} https=https://{settings.https}", flush=True)
+            if tour:
+                _tour(settings)
+        house.watch()
+    except PartFailed as failure:
+        raise click.ClickException(str(failure)) from failure
+    finally:
+        house.stop(grace=settings.drain_seconds)
+
+
+def _house(settings: Settings, config: Path | None) -> House:
+    us = [sys.executable, "-m", "server.cli.main"]
+    common = ["--data", str(settings.data), *(["--config", str(config)] if config else [])]
+    for stale in existing(settings.data):
+        stale.unlink()  # Of processes that were killed; the lock on DIR says that none of them runs.
+    servers = [
+        Part(f"server {number}", [*us, "serve", *common, "--number", str(number)], ready_line=READY)
+        for number in range(settings.processes)
+    ]
+    configuration = config_for(settings, [server_socket(settings.data, number) for number in range(settings.processes)])
+    edge.write(configuration)
+    return House(
+        servers=servers,
+        worker=Part("worker", [*us, "work", *common], ready_line="worker ready"),
+        edge=Part("envoy", edge.command(configuration), answers=_answering(settings)),
+        drain_edge=lambda: _drain(settings.data),
+    )
+
+
+def _answering(settings: Settings) -> Callable[[], bool]:
+    host, port = split_address(settings.http)
+
+    def answers() -> bool:
+        connection = http.client.HTTPConnection(host, port, timeout=1)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return answers
+
+
+class _AdminConnection(http.client.HTTPConnection):
+    """HTTP over the unix socket of Envoy's admin interface."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=2)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _drain(data: Path) -> None:
+    """Have Envoy accept no new connections; those that exist go on. If it cannot be asked, so be it."""
+    connection = _AdminConnection(admin_socket(data))
+    try:
+        connection.request("POST", "/drain_listeners")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        print(f"taskhouse: envoy was not drained: {error}", file=sys.stderr)
+    finally:
+        connection.close()
+
+
+def _tour(settings: Settings) -> None:
+    """Show the demonstration beside the running house; if it fails it says so, and the house goes on."""
+    command = [sys.executable, "-m", "server.cli.main", "tour", "--data", str(settings.data)]
+    subprocess.run([*command, "--http", settings.http, "--https", settings.https], check=False)  # noqa: S603
+
+
+def _check_free(address: str, option: str) -> None:
+    host, port = split_address(address)
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            probe.listen(
+                1
+            )  # A port that another process listens on with SO_REUSEPORT can be bound, but not listened on.
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {address}: {error.strerror}; choose another address with {option} HOST:PORT"
+        ) from error
+
+
+@contextmanager
+def _only_one(data: Path) -> Iterator[None]:
+    with (data / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise click.ClickException(
+                f"another `taskhouse up` runs on {data}: stop it, or give another --data"
+            ) from error
+        yield
