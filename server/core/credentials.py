@@ -1,10 +1,31 @@
-"""Credentials: keys and tokens."""
+"""Credentials: keys and tokens. An admin manages those of its organization, the house those of everybody."""
 
+import hashlib
+import re
+import secrets
+import string
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from uuid_utils import uuid7
+
 from server.core.caller import HOUSE_ROLES, TOKEN_ROLES, Caller, Role
+from server.core.errors import CredentialNotFound, CredentialTaken, Fault, InvalidFields, invalid
+from server.core.organizations import is_one_line, owner
 from server.store import credentials as store
 from server.store.engine import Tx
+
+KEY_ROLES = frozenset(Role) - TOKEN_ROLES
+DAY_SECONDS = 86_400
+KEY_VALID_SECONDS = 825 * DAY_SECONDS  # Unless a request says otherwise.
+MAX_VALID_SECONDS = 3650 * DAY_SECONDS
+MAX_NAME = 100  # characters
+MAX_USER = 200  # characters
+MIN_PASSWORD, MAX_PASSWORD = 4, 1000  # characters
+TOKEN_PREFIX = "th_"  # noqa: S105 - lets people, and scanners of published code, see what it is.
+TOKEN_ALPHABET = string.ascii_letters + string.digits
+TOKEN_LENGTH = 32  # characters after the prefix: 190 bits
+_GIVEN_TOKEN = re.compile(r"[!-~]{16,256}")
 
 
 class Good(NamedTuple):
@@ -12,6 +33,101 @@ class Good(NamedTuple):
 
     digest: bytes
     caller: Caller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credential:
+    """A key or a token, without its secret. Times are microseconds since 1970."""
+
+    id: str
+    kind: Role
+    organization: str  # its name; empty: the house
+    display_name: str
+    user_id: str  # upload_user only, else empty
+    create_time: int
+    expire_time: int | None
+    revoke_time: int | None
+
+    @property
+    def is_token(self) -> bool:
+        """Whether it is a token, not a key."""
+        return self.kind in TOKEN_ROLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewKey:
+    """What is asked for in a new key."""
+
+    organization: str  # a name; empty: the caller's own, or the house
+    kind: Role | None  # None: the request names none that there is
+    user_id: str = ""
+    display_name: str = ""
+    valid_seconds: float = KEY_VALID_SECONDS
+
+    def faults(self, caller: Caller) -> list[Fault]:
+        """Return what is wrong with it, as fields of CreateKeyRequest."""
+        faults = _common_faults(self.display_name, self.valid_seconds)
+        house = _is_of_house(caller, self.organization)
+        if self.kind is None or self.kind in TOKEN_ROLES:
+            faults.append(Fault("kind", f"must be one of {', '.join(sorted(KEY_ROLES))}"))
+        elif role_of(self.kind, house=house) is None:
+            faults.append(Fault("kind", "worker and operator belong to the house, the others to an organization"))
+        if self.kind is not Role.UPLOAD_USER:
+            if self.user_id:
+                faults.append(Fault("user", "only a key of kind upload_user has one"))
+        elif not 1 <= len(self.user_id) <= MAX_USER or not is_one_line(self.user_id):
+            faults.append(Fault("user", f"must be 1 to {MAX_USER} characters, no control characters"))
+        return faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewToken:
+    """What is asked for in a new token."""
+
+    organization: str  # a name; empty: the caller's own, or the house
+    kind: Role | None  # None: the request names none that there is
+    display_name: str = ""
+    valid_seconds: float | None = None  # None: for ever
+
+    def faults(self, caller: Caller) -> list[Fault]:
+        """Return what is wrong with it, as fields of CreateTokenRequest."""
+        faults = _common_faults(self.display_name, self.valid_seconds)
+        if self.kind not in TOKEN_ROLES:
+            faults.append(Fault("access", "must be read, write or admin"))
+        elif role_of(self.kind, house=_is_of_house(caller, self.organization)) is None:
+            faults.append(Fault("access", "a token of the house has write (to do tasks) or admin (to operate it)"))
+        return faults
+
+
+def password_faults(password: str) -> list[Fault]:
+    """Return what is wrong with a PKCS12 file's password. It is checked, used and forgotten."""
+    if MIN_PASSWORD <= len(password) <= MAX_PASSWORD and "\0" not in password:
+        return []
+    return [Fault("password", f"must be {MIN_PASSWORD} to {MAX_PASSWORD} characters")]
+
+
+def make_token() -> str:
+    """Return a new random token."""
+    return TOKEN_PREFIX + "".join(secrets.choice(TOKEN_ALPHABET) for _ in range(TOKEN_LENGTH))
+
+
+def token_digest(token: str) -> bytes:
+    """Return what the house keeps of a token. Raises InvalidFields for one that a person chose too short."""
+    if not _GIVEN_TOKEN.fullmatch(token):
+        raise invalid("token", "must be 16 to 256 printable ASCII characters without blanks")
+    return hashlib.sha256(token.encode()).digest()
+
+
+def role_of(kind: Role, *, house: bool) -> Role | None:
+    """Return what a credential of this kind may act as; None if the house, or an organization, cannot have that kind.
+
+    A token of the house acts as a worker if it may write, and as an operator if it has admin access.
+    """
+    if not house:
+        return None if kind in HOUSE_ROLES else kind
+    if kind in HOUSE_ROLES:
+        return kind
+    return {Role.TOKEN_WRITE: Role.WORKER, Role.TOKEN_ADMIN: Role.OPERATOR}.get(kind)
 
 
 async def by_digest(tx: Tx, *, digest: bytes, token: bool) -> Good | None:
@@ -26,13 +142,141 @@ async def by_digest(tx: Tx, *, digest: bytes, token: bool) -> Good | None:
     return Good(found.digest, caller)
 
 
-def role_of(kind: Role, *, house: bool) -> Role | None:
-    """Return what a credential of this kind may act as; None for a kind that the house, or an organization, cannot have.
+async def create_key(
+    tx: Tx, *, caller: Caller, wanted: NewKey, credential_id: str, digest: bytes, expire_time: int
+) -> Credential:
+    """Register a certificate that was just issued. Raises InvalidFields, OrganizationNotFound."""
+    refuse_if(wanted.faults(caller))
+    return await _create(
+        tx,
+        caller=caller,
+        wanted=wanted,
+        credential_id=credential_id,
+        digest=digest,
+        user_id=wanted.user_id,
+        expire_time=expire_time,
+    )
 
-    A token of the house acts as a worker if it may write, and as an operator if it has admin access.
+
+async def create_token(tx: Tx, *, caller: Caller, wanted: NewToken, digest: bytes) -> Credential:
+    """Register a token. Raises InvalidFields, OrganizationNotFound, CredentialTaken."""
+    refuse_if(wanted.faults(caller))
+    valid = wanted.valid_seconds
+    return await _create(
+        tx,
+        caller=caller,
+        wanted=wanted,
+        credential_id=str(uuid7()),
+        digest=digest,
+        user_id="",
+        expire_time=None if valid is None else tx.now + round(valid * 1_000_000),
+    )
+
+
+async def get(tx: Tx, *, caller: Caller, credential_id: str) -> Credential:
+    """Return a credential that the caller manages. Raises CredentialNotFound."""
+    known = is_one_line(credential_id)  # Half a surrogate pair, from a command line, cannot be looked up.
+    found = await store.by_id(tx, credential_id, organization=caller.organization_id) if known else None
+    if found is None:
+        raise CredentialNotFound(credential_id)
+    return _credential(found)
+
+
+async def page(tx: Tx, *, caller: Caller, organization: str, before: str | None, most: int) -> list[Credential]:
+    """Return credentials of an organization, or of the house, newest first, from the first before the id `before` on.
+
+    Raises OrganizationNotFound.
     """
-    if not house:
-        return None if kind in HOUSE_ROLES else kind
-    if kind in HOUSE_ROLES:
-        return kind
-    return {Role.TOKEN_WRITE: Role.WORKER, Role.TOKEN_ADMIN: Role.OPERATOR}.get(kind)
+    whose = await owner(tx, caller=caller, name=organization)
+    return list(map(_credential, await store.page_of(tx, whose and whose.id, before=before, most=most)))
+
+
+async def page_of_all(tx: Tx, *, before: str | None, most: int) -> list[Credential]:
+    """Return everybody's credentials, newest first, from the first before the id `before` on: for the house alone."""
+    return list(map(_credential, await store.page_of_all(tx, before=before, most=most)))
+
+
+async def keys_of(tx: Tx, *, organization_id: int) -> list[Credential]:
+    """Return all keys of an organization: those that are not revoked, then those that are, each newest first.
+
+    An organization may have very many, one for each of its users: scan for it.
+    """
+    keys = [each for each in map(_credential, await store.all_of(tx, organization_id)) if not each.is_token]
+    return sorted(keys, key=lambda key: key.revoke_time is not None)  # Sorting keeps the order of equals.
+
+
+async def revoke(tx: Tx, *, caller: Caller, credential_id: str) -> Credential:
+    """Refuse a credential from now on, for ever; one that is revoked stays as it is. Raises CredentialNotFound."""
+    await get(tx, caller=caller, credential_id=credential_id)
+    await store.revoke(tx, credential_id)
+    return await get(tx, caller=caller, credential_id=credential_id)
+
+
+async def regenerate(tx: Tx, *, caller: Caller, credential_id: str, digest: bytes) -> Credential:
+    """Give a token another secret; the old one is refused from now on. Raises CredentialNotFound, InvalidFields."""
+    found = await get(tx, caller=caller, credential_id=credential_id)
+    if not found.is_token:
+        raise invalid("credential_id", "is a key: issue a new one and revoke this one")
+    if found.revoke_time is not None:
+        raise invalid("credential_id", "is revoked, for ever: create a new token")
+    if found.expire_time is not None and found.expire_time <= tx.now:
+        raise invalid("credential_id", "has expired: create a new token")
+    await _refuse_taken(tx, digest)
+    await store.replace_digest(tx, credential_id, digest)
+    return found
+
+
+def refuse_if(faults: list[Fault]) -> None:
+    """Raise InvalidFields with all of these, if there are any."""
+    if faults:
+        raise InvalidFields(tuple(faults))
+
+
+async def _create(
+    tx: Tx,
+    *,
+    caller: Caller,
+    wanted: NewKey | NewToken,
+    credential_id: str,
+    digest: bytes,
+    user_id: str,
+    expire_time: int | None,
+) -> Credential:
+    assert wanted.kind is not None  # noqa: S101 - its faults were looked for.
+    whose = await owner(tx, caller=caller, name=wanted.organization)
+    await _refuse_taken(tx, digest)
+    await store.add(
+        tx,
+        credential_id=credential_id,
+        organization=whose and whose.id,
+        digest=digest,
+        kind=wanted.kind.value,
+        display_name=wanted.display_name,
+        user_id=user_id,
+        expire_time=expire_time,
+    )
+    return await get(tx, caller=caller, credential_id=credential_id)
+
+
+async def _refuse_taken(tx: Tx, digest: bytes) -> None:
+    if await store.is_taken(tx, digest):
+        raise CredentialTaken
+
+
+def _is_of_house(caller: Caller, organization: str) -> bool:
+    return caller.organization_id is None and not organization
+
+
+def _common_faults(display_name: str, valid_seconds: float | None) -> list[Fault]:
+    faults = []
+    if len(display_name) > MAX_NAME or not is_one_line(display_name):
+        faults.append(Fault("display_name", f"must be at most {MAX_NAME} characters, no control characters"))
+    if valid_seconds is not None and not 1 <= valid_seconds <= MAX_VALID_SECONDS:
+        days = MAX_VALID_SECONDS // DAY_SECONDS
+        faults.append(Fault("valid_period", f"must be from 1 second to {days} days"))
+    return faults
+
+
+def _credential(stored: store.Stored) -> Credential:
+    values = stored._asdict() | {"kind": Role(stored.kind), "organization": stored.organization or ""}
+    return Credential(**values)

@@ -1,0 +1,72 @@
+"""Organizations: the tenants. Every row of the house belongs to one, and nothing crosses."""
+
+import unicodedata
+from typing import NamedTuple
+
+from server.core.caller import Caller
+from server.core.errors import OrganizationExists, OrganizationNotFound, invalid
+from server.store import organizations as store
+from server.store.engine import Tx
+
+MAX_NAME = 100  # characters
+
+
+class Organization(NamedTuple):
+    """A tenant."""
+
+    id: int
+    name: str
+    create_time: int  # microseconds since 1970
+
+
+async def create(tx: Tx, *, name: str) -> Organization:
+    """Add an organization. Raises InvalidFields, OrganizationExists."""
+    check_name(name)
+    if await store.by_name(tx, name):
+        raise OrganizationExists(name)
+    await store.add(tx, name)
+    return await _existing(tx, name)
+
+
+async def get(tx: Tx, *, caller: Caller, name: str) -> Organization:
+    """Return an organization that the caller may see: any for the house, else its own. Raises OrganizationNotFound."""
+    if caller.organization_id is not None and name != caller.organization:
+        raise OrganizationNotFound(name)
+    return await _existing(tx, name)
+
+
+async def page(tx: Tx, *, caller: Caller, after: str, most: int) -> list[Organization]:
+    """Return the organizations that the caller may see, in order of their names, from the first after `after` on."""
+    if caller.organization_id is None:
+        return [Organization._make(stored) for stored in await store.page(tx, after=after, most=most)]
+    own = await _existing(tx, caller.organization)
+    return [own] if own.name > after else []
+
+
+async def owner(tx: Tx, *, caller: Caller, name: str) -> Organization | None:
+    """Return the organization that a request means by `name`; None is the house.
+
+    An empty name is the caller's own organization; to a caller of the house, the house. Raises OrganizationNotFound.
+    """
+    if caller.organization_id is None and not name:
+        return None
+    return await get(tx, caller=caller, name=name or caller.organization)
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidFields unless an organization can have this name."""
+    if not 1 <= len(name) <= MAX_NAME or "/" in name or not is_one_line(name):
+        raise invalid("organization.name", f'must be 1 to {MAX_NAME} characters, no control characters and no "/"')
+
+
+def is_one_line(text: str) -> bool:
+    """Say whether the text has no control characters, line ends or broken code points, and can stand in any list."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
+async def _existing(tx: Tx, name: str) -> Organization:
+    # A name that cannot be stored (such as half a surrogate pair from a command line) cannot be looked up either.
+    found = await store.by_name(tx, name) if is_one_line(name) else None
+    if found is None:
+        raise OrganizationNotFound(name)
+    return Organization._make(found)
