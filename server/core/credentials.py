@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 from server.core.caller import HOUSE_ROLES, TOKEN_ROLES, Caller, Role
 from server.core.errors import CredentialNotFound, CredentialTaken, Fault, InvalidFields, invalid
 from server.core.organizations import is_one_line, owner
+from server.core.pages import MAX_PAGE, Page, read_page
 from server.store import credentials as store
 from server.store.engine import Tx
 
@@ -19,8 +20,8 @@ KEY_ROLES = frozenset(Role) - TOKEN_ROLES
 DAY_SECONDS = 86_400
 KEY_VALID_SECONDS = 825 * DAY_SECONDS  # Unless a request says otherwise.
 MAX_VALID_SECONDS = 3650 * DAY_SECONDS
-MAX_NAME = 100  # characters
-MAX_USER = 200  # characters
+MAX_NAME_LENGTH = 100
+MAX_USER_LENGTH = 200
 MIN_PASSWORD, MAX_PASSWORD = 4, 1000  # characters
 TOKEN_PREFIX = "th_"  # noqa: S105 - lets people, and scanners of published code, see what it is.
 TOKEN_ALPHABET = string.ascii_letters + string.digits
@@ -75,8 +76,8 @@ class NewKey:
         if self.kind is not Role.UPLOAD_USER:
             if self.user_id:
                 faults.append(Fault("user", "only a key of kind upload_user has one"))
-        elif not 1 <= len(self.user_id) <= MAX_USER or not is_one_line(self.user_id):
-            faults.append(Fault("user", f"must be 1 to {MAX_USER} characters, no control characters"))
+        elif not 1 <= len(self.user_id) <= MAX_USER_LENGTH or not is_one_line(self.user_id):
+            faults.append(Fault("user", f"must be 1 to {MAX_USER_LENGTH} characters, no control characters"))
         return faults
 
 
@@ -182,18 +183,22 @@ async def get(tx: Tx, *, caller: Caller, credential_id: str) -> Credential:
     return _credential(found)
 
 
-async def page(tx: Tx, *, caller: Caller, organization: str, before: str | None, most: int) -> list[Credential]:
-    """Return credentials of an organization, or of the house, newest first, from the first before the id `before` on.
+async def page(tx: Tx, *, caller: Caller, organization: str, page_size: int, page_token: str) -> Page[Credential]:
+    """Return credentials of an organization, or of the house, newest first.
 
-    Raises OrganizationNotFound.
+    Raises InvalidFields, OrganizationNotFound.
     """
+    asked = read_page(page_size, page_token)
     whose = await owner(tx, caller=caller, name=organization)
-    return list(map(_credential, await store.page_of(tx, whose and whose.id, before=before, most=most)))
+    found = await store.page_of(tx, whose and whose.id, before=asked.after, most=asked.most)
+    return asked.of(list(map(_credential, found)), _id_of)
 
 
-async def page_of_all(tx: Tx, *, before: str | None, most: int) -> list[Credential]:
-    """Return everybody's credentials, newest first, from the first before the id `before` on: for the house alone."""
-    return list(map(_credential, await store.page_of_all(tx, before=before, most=most)))
+async def page_of_all(tx: Tx, *, page_token: str) -> Page[Credential]:
+    """Return everybody's credentials, newest first: for the command line alone. Raises InvalidFields."""
+    asked = read_page(MAX_PAGE, page_token)
+    found = await store.page_of_all(tx, before=asked.after, most=asked.most)
+    return asked.of(list(map(_credential, found)), _id_of)
 
 
 async def keys_of(tx: Tx, *, organization_id: int) -> list[Credential]:
@@ -269,8 +274,8 @@ def _is_of_house(caller: Caller, organization: str) -> bool:
 
 def _common_faults(display_name: str, valid_seconds: float | None) -> list[Fault]:
     faults = []
-    if len(display_name) > MAX_NAME or not is_one_line(display_name):
-        faults.append(Fault("display_name", f"must be at most {MAX_NAME} characters, no control characters"))
+    if len(display_name) > MAX_NAME_LENGTH or not is_one_line(display_name):
+        faults.append(Fault("display_name", f"must be at most {MAX_NAME_LENGTH} characters, no control characters"))
     if valid_seconds is not None and not 1 <= valid_seconds <= MAX_VALID_SECONDS:
         days = MAX_VALID_SECONDS // DAY_SECONDS
         faults.append(Fault("valid_period", f"must be from 1 second to {days} days"))
@@ -280,3 +285,7 @@ def _common_faults(display_name: str, valid_seconds: float | None) -> list[Fault
 def _credential(stored: store.Stored) -> Credential:
     values = stored._asdict() | {"kind": Role(stored.kind), "organization": stored.organization or ""}
     return Credential(**values)
+
+
+def _id_of(credential: Credential) -> str:
+    return credential.id

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from server.core.caller import Caller
 from server.core.errors import OrganizationExists, OrganizationNotFound, invalid
+from server.core.pages import Page, read_page
 from server.store import organizations as store
 from server.store.engine import Tx
 
@@ -35,12 +36,15 @@ async def get(tx: Tx, *, caller: Caller, name: str) -> Organization:
     return await _existing(tx, name)
 
 
-async def page(tx: Tx, *, caller: Caller, after: str, most: int) -> list[Organization]:
-    """Return the organizations that the caller may see, in order of their names, from the first after `after` on."""
+async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str) -> Page[Organization]:
+    """Return the organizations that the caller may see, in order of their names. Raises InvalidFields."""
+    asked = read_page(page_size, page_token)
     if caller.organization_id is None:
-        return [Organization._make(stored) for stored in await store.page(tx, after=after, most=most)]
-    own = await _existing(tx, caller.organization)
-    return [own] if own.name > after else []
+        found = [Organization._make(stored) for stored in await store.page(tx, after=asked.after, most=asked.most)]
+    else:
+        own = await _existing(tx, caller.organization)
+        found = [own] if own.name > asked.after else []
+    return asked.of(found, lambda organization: organization.name)
 
 
 async def owner(tx: Tx, *, caller: Caller, name: str) -> Organization | None:

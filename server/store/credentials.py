@@ -112,16 +112,16 @@ async def by_id(tx: Tx, credential_id: str, *, organization: int | None) -> Stor
     return await tx.one(_BY_ID_OF_ORGANIZATION, credential_id=credential_id, organization=organization)
 
 
-async def page_of(tx: Tx, organization: int | None, *, before: str | None, most: int) -> list[Stored]:
-    """Return credentials of an organization, or of the house for None, newest first, those before the id `before`."""
+async def page_of(tx: Tx, organization: int | None, *, before: str, most: int) -> list[Stored]:
+    """Return credentials of an organization (None: of the house), newest first, those before an id ("": all)."""
     before = before or _BEYOND_ALL_IDS
     if organization is None:
         return await tx.all(_PAGE_OF_HOUSE, before=before, most=most)
     return await tx.all(_PAGE_OF_ORGANIZATION, before=before, most=most, organization=organization)
 
 
-async def page_of_all(tx: Tx, *, before: str | None, most: int) -> list[Stored]:
-    """Return credentials of everybody, newest first, those before the id `before`."""
+async def page_of_all(tx: Tx, *, before: str, most: int) -> list[Stored]:
+    """Return credentials of everybody, newest first, those before an id ("": all)."""
     return await tx.all(_PAGE_OF_ALL, before=before or _BEYOND_ALL_IDS, most=most)
 
 

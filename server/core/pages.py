@@ -1,0 +1,54 @@
+"""Pages of lists that continue after the last item's key, whatever was added or taken away meanwhile."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from server.core.errors import invalid
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+T = TypeVar("T")
+
+
+class Page(NamedTuple, Generic[T]):
+    """Some items, and where the next page starts: "" if there is none."""
+
+    items: Sequence[T]
+    next_page_token: str
+
+
+class Asked(NamedTuple):
+    """The page that is asked for: at most `size` items, those beyond the key `after` ("": the first)."""
+
+    size: int
+    after: str
+
+    @property
+    def most(self) -> int:
+        """How many items to look for: one more tells that there is another page."""
+        return self.size + 1
+
+    def of(self, found: Sequence[T], key: Callable[[T], str]) -> Page[T]:
+        """Return the page, of the up to `most` items that were found."""
+        items = found[: self.size]
+        return Page(items, _token(key(items[-1])) if len(found) > self.size else "")
+
+
+def read_page(page_size: int, page_token: str) -> Asked:
+    """Read the fields that every list request has. Raises InvalidFields."""
+    if page_size < 0:
+        raise invalid("page_size", "must not be negative")
+    return Asked(min(page_size, MAX_PAGE) or DEFAULT_PAGE, _key(page_token))
+
+
+def _token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _key(token: str) -> str:
+    try:
+        return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise invalid("page_token", "must be the next_page_token of the page before") from error

@@ -1,0 +1,153 @@
+"""CredentialService."""
+
+import asyncio
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from uuid_utils import uuid7
+
+from server.core import credentials
+from server.core.caller import Caller, Role
+from server.core.credentials import KEY_VALID_SECONDS, Credential, NewKey, NewToken
+from server.core.errors import Fault
+from server.identity.authority import Authority, IssuedKey
+from server.rpc.door import Context, current_caller
+from server.store.engine import Store
+from taskhouse.v1 import credentials_pb2 as pb
+from taskhouse.v1 import credentials_pb2_grpc
+
+_KINDS = {
+    Role.UPLOAD_ANY: pb.KEY_KIND_UPLOAD_ANY,
+    Role.UPLOAD_USER: pb.KEY_KIND_UPLOAD_USER,
+    Role.ADMIN: pb.KEY_KIND_ADMIN,
+    Role.TASK_RUNNER: pb.KEY_KIND_TASK_RUNNER,
+    Role.WEB_API: pb.KEY_KIND_WEB_API,
+    Role.WORKER: pb.KEY_KIND_WORKER,
+    Role.OPERATOR: pb.KEY_KIND_OPERATOR,
+}
+_ACCESSES = {
+    Role.TOKEN_READ: pb.TOKEN_ACCESS_READ,
+    Role.TOKEN_WRITE: pb.TOKEN_ACCESS_WRITE,
+    Role.TOKEN_ADMIN: pb.TOKEN_ACCESS_ADMIN,
+}
+_KEY_ROLES = {kind: role for role, kind in _KINDS.items()}
+_TOKEN_ROLES = {access: role for role, access in _ACCESSES.items()} | {pb.TOKEN_ACCESS_UNSPECIFIED: Role.TOKEN_WRITE}
+
+
+class CredentialServicer(credentials_pb2_grpc.CredentialServiceServicer):
+    """Serves credentials to operators, and to the admins of their organizations."""
+
+    def __init__(self, store: Store, authority: Authority) -> None:
+        self._store = store
+        self._authority = authority
+
+    async def CreateKey(self, request: pb.CreateKeyRequest, context: Context) -> pb.CreateKeyResponse:  # noqa: ARG002, N802 - as generated.
+        """Issue a certificate and register it."""
+        caller = current_caller()
+        wanted = NewKey(
+            organization=request.organization,
+            kind=_KEY_ROLES.get(request.kind),
+            user_id=request.user,
+            display_name=request.display_name,
+            valid_seconds=_seconds(request.valid_period) if request.HasField("valid_period") else KEY_VALID_SECONDS,
+        )
+        credentials.refuse_if([*wanted.faults(caller), *credentials.password_faults(request.password)])
+        credential_id = str(uuid7())
+        issued, bundle = await asyncio.to_thread(self._issue, caller, wanted, credential_id, request)
+        credential = await self._store.write(
+            credentials.create_key,
+            caller=caller,
+            wanted=wanted,
+            credential_id=credential_id,
+            digest=issued.digest,
+            expire_time=issued.expire_time,
+        )
+        return pb.CreateKeyResponse(credential=credential_to_proto(credential), pkcs12=bundle)
+
+    def _issue(
+        self, caller: Caller, wanted: NewKey, credential_id: str, request: pb.CreateKeyRequest
+    ) -> tuple[IssuedKey, bytes]:
+        """Make the key and its file. In a thread: deriving a key from the password takes 16 ms or more."""
+        issued = self._authority.issue_key(
+            kind=_KEY_ROLES[request.kind],
+            credential_id=credential_id,
+            organization=wanted.organization or caller.organization,
+            user_id=wanted.user_id,
+            display_name=wanted.display_name,
+            valid=timedelta(seconds=wanted.valid_seconds),
+        )
+        return issued, issued.pkcs12(request.password, legacy=request.legacy)
+
+    async def CreateToken(self, request: pb.CreateTokenRequest, context: Context) -> pb.CreateTokenResponse:  # noqa: ARG002, N802 - as generated.
+        """Make a token and register its digest."""
+        caller = current_caller()
+        wanted = NewToken(
+            organization=request.organization,
+            kind=_TOKEN_ROLES.get(request.access),
+            display_name=request.display_name,
+            valid_seconds=_seconds(request.valid_period) if request.HasField("valid_period") else None,
+        )
+        api_faults = [] if request.api == pb.TOKEN_API_GRPC else [Fault("api", "must be TOKEN_API_GRPC")]
+        credentials.refuse_if([*api_faults, *wanted.faults(caller)])
+        token = credentials.make_token()
+        credential = await self._store.write(
+            credentials.create_token, caller=caller, wanted=wanted, digest=credentials.token_digest(token)
+        )
+        return pb.CreateTokenResponse(credential=credential_to_proto(credential), token=token)
+
+    async def GetCredential(self, request: pb.GetCredentialRequest, context: Context) -> pb.Credential:  # noqa: ARG002, N802 - as generated.
+        """Return one credential."""
+        credential = await self._store.read(
+            credentials.get, caller=current_caller(), credential_id=request.credential_id
+        )
+        return credential_to_proto(credential)
+
+    async def ListCredentials(self, request: pb.ListCredentialsRequest, context: Context) -> pb.ListCredentialsResponse:  # noqa: ARG002, N802 - as generated.
+        """Return a page of credentials."""
+        page = await self._store.scan(
+            credentials.page,
+            caller=current_caller(),
+            organization=request.organization,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListCredentialsResponse(
+            credentials=map(credential_to_proto, page.items), next_page_token=page.next_page_token
+        )
+
+    async def RevokeCredential(self, request: pb.RevokeCredentialRequest, context: Context) -> pb.Credential:  # noqa: ARG002, N802 - as generated.
+        """Revoke a credential."""
+        credential = await self._store.write(
+            credentials.revoke, caller=current_caller(), credential_id=request.credential_id
+        )
+        return credential_to_proto(credential)
+
+
+def credential_to_proto(credential: Credential) -> pb.Credential:
+    """Render a credential, without its secret."""
+    message = pb.Credential(
+        id=credential.id,
+        organization=credential.organization,
+        display_name=credential.display_name,
+        create_time=_timestamp(credential.create_time),
+        expire_time=_timestamp(credential.expire_time),
+        revoke_time=_timestamp(credential.revoke_time),
+    )
+    if credential.is_token:
+        message.token.CopyFrom(pb.Token(api=pb.TOKEN_API_GRPC, access=_ACCESSES[credential.kind]))
+    else:
+        message.key.CopyFrom(pb.Key(kind=_KINDS[credential.kind], user=credential.user_id))
+    return message
+
+
+def _seconds(period: Duration) -> float:
+    return period.seconds + period.nanos / 1_000_000_000
+
+
+def _timestamp(micros: int | None) -> Timestamp | None:
+    if micros is None:
+        return None
+    time = Timestamp()
+    time.FromMicroseconds(micros)
+    return time
