@@ -1,18 +1,20 @@
 .DEFAULT_GOAL := help
-PYTHON ?= python3.11
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the .venv; run and test call it
 
 $(STAMP): requirements-dev.txt pyproject.toml
-	@echo "setting up .venv (a minute or so) ..."
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is needed; name another Python 3.11 or later with PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements-dev.txt | grep -v -e '^Requirement already' -e '^  Using cached' || true
+	@echo "setting up .venv (about a minute) ..."
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or later is needed; name one with PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements-dev.txt | sed -u -e '/^Requirement already/d' -e '/^ *Downloading/d' -e 's/ (from -r .*//'
 	@$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 

@@ -1,6 +1,7 @@
 """`taskhouse serve`: one server process."""
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 
@@ -26,6 +27,7 @@ READY = "server ready"
 @click.option("--number", type=int, default=0, show_default=True, help="Number of this process in its house.")
 def serve(settings: Settings, socket: Path | None, number: int) -> None:
     """Run one server process on the house in DIR, behind the edge. The database must be at this version's schema."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
     migrate.check(settings.database)
     path = socket or server_socket(settings.data, number)
     path.unlink(missing_ok=True)  # Of a process that was killed; `up` sees to it that only one runs for a number.

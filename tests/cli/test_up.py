@@ -1,0 +1,161 @@
+"""`taskhouse up` on a real machine: what it says, and what is left when parts of it are killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from pysqlite3 import dbapi2 as sqlite
+
+from tests.bench.house import COMMAND, House, free_port, running
+
+DATASETS = "datasets:\n  - name: t\n    columns:\n      - {name: n, type: integer, nullable: false}\n"
+
+
+def up(data: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run a house that is expected not to start."""
+    http, https = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    command = [COMMAND, "up", "--data", data, "--http", http, "--https", https, *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def only_line(done: "subprocess.CompletedProcess[str]") -> str:
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("taskhouse: ")
+    return line
+
+
+def test_a_port_in_use_is_named_with_the_option_that_changes_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = only_line(up(tmp_path / "data", "--https", f"127.0.0.1:{taken.getsockname()[1]}"))
+    assert str(taken) != line
+    assert "--https" in line
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file" / "data") in only_line(up(tmp_path / "file" / "data"))
+
+
+def test_a_database_of_a_newer_version_is_refused(data: Path) -> None:
+    connection = sqlite.connect(str(data / "taskhouse.db"))
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    assert "newer taskhouse" in only_line(up(data))
+
+
+def test_bad_settings_are_named_together(tmp_path: Path) -> None:
+    line = only_line(up(tmp_path / "data", "--http", "nowhere", "--processes", "0"))
+    assert "http" in line
+    assert "processes" in line
+
+
+def test_two_houses_cannot_share_a_folder(tmp_path: Path) -> None:
+    with running(tmp_path / "data"):
+        assert "another" in only_line(up(tmp_path / "data"))
+
+
+def test_ctrl_c_stops_every_part_and_the_exit_code_is_0(tmp_path: Path) -> None:
+    process, _ = start(tmp_path / "data")
+    parts = [pid for pids in House(tmp_path, ("", 0), ("", 0), process.pid).processes().values() for pid in pids]
+    assert len(parts) == 3
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert not any(Path(f"/proc/{pid}").exists() for pid in parts)
+
+
+@pytest.mark.parametrize("part", ["server", "worker", "edge"])
+def test_when_a_part_is_killed_one_line_names_it_and_all_stop(tmp_path: Path, part: str) -> None:
+    process, _ = start(tmp_path / "data")
+    parts = House(tmp_path, ("", 0), ("", 0), process.pid).processes()
+    os.kill(parts[part][0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (line,) = [line for line in errors.splitlines() if line.startswith("taskhouse: ")]
+    assert {"server": "server 0", "worker": "worker", "edge": "envoy"}[part] in line
+    assert "SIGKILL" in line
+    assert not any(Path(f"/proc/{pid}").exists() for pids in parts.values() for pid in pids)
+
+
+def test_when_the_supervisor_is_killed_its_parts_end_too(tmp_path: Path) -> None:
+    process, _ = start(tmp_path / "data")
+    parts = [pid for pids in House(tmp_path, ("", 0), ("", 0), process.pid).processes().values() for pid in pids]
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while any(_runs(pid) for pid in parts):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def start(data: Path, *options: str) -> tuple["subprocess.Popen[str]", int]:
+    """Start a house and return it with its TLS port once it is ready."""
+    http, https = free_port(), free_port()
+    command = [COMMAND, "up", "--data", data, "--http", f"127.0.0.1:{http}", "--https", f"127.0.0.1:{https}", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    assert line == f"ready http=http://127.0.0.1:{http} https=https://127.0.0.1:{https}\n", process.stderr.read()
+    return process, https
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM to the house", "SIGKILL to a server"])
+def test_no_acknowledged_upload_is_lost_whatever_ends_the_house(tmp_path: Path, end: signal.Signals) -> None:
+    data, declared, pem = tmp_path / "data", tmp_path / "datasets.yaml", tmp_path / "upload.pem"
+    declared.write_text(DATASETS)
+    process, https = start(data, "--processes", "2")
+    house = House(data, ("", 0), ("127.0.0.1", https), process.pid)
+    house.run("orgs", "create", "acme")
+    house.run("datasets", "apply", str(declared), "--org", "acme")
+    house.run("keys", "issue", "--org", "acme", "--kind", "upload_any", "--out", str(pem))
+    acknowledged: list[int] = []
+    enough = threading.Event()
+
+    def upload(lane: int) -> None:
+        with httpx.Client(base_url=f"https://localhost:{https}", verify=house.context(pem), timeout=10) as client:
+            for number in range(lane, 1_000_000, 4):
+                try:
+                    answer = client.post("/bulk_insert", json={f"user-{number}": {"t": [{"n": number}]}})
+                except httpx.HTTPError:
+                    return
+                if answer.status_code != 200:
+                    return
+                acknowledged.append(number)
+                if len(acknowledged) > 200:
+                    enough.set()
+
+    lanes = [threading.Thread(target=upload, args=(lane,)) for lane in range(4)]
+    for lane in lanes:
+        lane.start()
+    assert enough.wait(60)
+    if end is signal.SIGKILL:
+        os.kill(house.processes()["server"][0], end)
+    else:
+        process.send_signal(end)
+    for lane in lanes:
+        lane.join()
+    process.communicate(timeout=60)
+    connection = sqlite.connect(str(data / "taskhouse.db"))
+    stored = [json.loads(row)[0] for (row,) in connection.execute("SELECT data FROM dataset_rows")]
+    connection.close()
+    assert set(acknowledged) <= set(stored)
+    assert len(stored) == len(set(stored))  # Nothing was stored twice.
+    assert len(stored) <= len(acknowledged) + len(lanes)  # At most one of each lane was stored and not answered.
