@@ -1,8 +1,12 @@
 """Results: published outcomes of tasks."""
 
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, exists, insert, or_, select
 from sqlmodel import Field, Index, SQLModel
 
-from server.store.columns import micros, reference
+from server.store.columns import micros, reference, table_of
+from server.store.engine import Command, Query, Tx
 
 
 class ResultRow(SQLModel, table=True):
@@ -20,3 +24,111 @@ class ResultRow(SQLModel, table=True):
     number: int  # as its worker numbered it
     publish_time: int = micros()
     content: str  # JSON: {"buckets": [[label, value or null, count], ...], "exceptions": [[error, count], ...]}
+
+
+RESULTS = table_of(ResultRow)
+_R = RESULTS.c
+
+
+class Stored(NamedTuple):
+    """A result, as it is kept."""
+
+    id: str
+    task_id: str
+    publish_time: int
+    content: str
+
+
+class Item(NamedTuple):
+    """What a page needs of a result."""
+
+    publish_time: int
+    content: str
+
+
+class _Id(NamedTuple):
+    id: str
+
+
+_STORED = select(*(_R[name] for name in Stored._fields))
+_OF_TASK = _R.task_id == bindparam("task_id")
+_NEWEST_FIRST = (_R.publish_time.desc(), _R.id.desc())
+
+_BY_ID = Query(
+    _STORED.where(_R.id == bindparam("result_id"), _R.organization_id == bindparam("organization_id")), Stored
+)
+_NEWEST = Query(_STORED.where(_OF_TASK).order_by(*_NEWEST_FIRST).limit(bindparam("most")), Stored)
+_BEFORE = Query(
+    _STORED.where(
+        _OF_TASK,
+        # The first condition follows from the second; it lets the index start where the page starts.
+        _R.publish_time <= bindparam("before_time"),
+        or_(
+            _R.publish_time < bindparam("before_time"),
+            and_(_R.publish_time == bindparam("before_time"), _R.id < bindparam("before_id")),
+        ),
+    )
+    .order_by(*_NEWEST_FIRST)
+    .limit(bindparam("most")),
+    Stored,
+)
+_NUMBERED_PAGE = Query(
+    select(_R.publish_time, _R.content)
+    .where(_OF_TASK)
+    .order_by(*_NEWEST_FIRST)
+    .limit(bindparam("most"))
+    .offset(bindparam("skipped")),
+    Item,
+)
+_BY_NUMBER = Query(select(_R.id).where(_OF_TASK, _R.number == bindparam("number")), _Id)
+_PUBLISH = Command(
+    insert(RESULTS).from_select(
+        ["id", "organization_id", "task_id", "number", "publish_time", "content"],
+        select(
+            bindparam("result_id", type_=_R.id.type),
+            bindparam("organization_id", type_=_R.organization_id.type),
+            bindparam("task_id", type_=_R.task_id.type),
+            bindparam("number", type_=_R.number.type),
+            bindparam("now", type_=_R.publish_time.type),
+            bindparam("content", type_=_R.content.type),
+        ).where(~exists().where(_OF_TASK, _R.number == bindparam("number"))),
+    )
+)
+
+
+async def by_id(tx: Tx, *, organization_id: int, result_id: str) -> Stored | None:
+    """Return the organization's result with this id."""
+    return await tx.one(_BY_ID, organization_id=organization_id, result_id=result_id)
+
+
+async def page(tx: Tx, *, task_id: str, before: tuple[int, str] | None, most: int) -> list[Stored]:
+    """Return the task's newest results; of those before (publish_time, id), if that is given."""
+    if before is None:
+        return await tx.all(_NEWEST, task_id=task_id, most=most)
+    return await tx.all(_BEFORE, task_id=task_id, before_time=before[0], before_id=before[1], most=most)
+
+
+async def numbered_page(tx: Tx, *, task_id: str, skipped: int, most: int) -> list[Item]:
+    """Return the task's newest results after the first `skipped`."""
+    return await tx.all(_NUMBERED_PAGE, task_id=task_id, skipped=skipped, most=most)
+
+
+async def is_published(tx: Tx, *, task_id: str, number: int) -> bool:
+    """Say whether the task has a result with this number."""
+    return await tx.one(_BY_NUMBER, task_id=task_id, number=number) is not None
+
+
+async def publish(tx: Tx, *, result_id: str, organization_id: int, task_id: str, number: int, content: str) -> bool:
+    """Store a result, unless the task has one with this number; then return False."""
+    return (
+        await tx.run(
+            _PUBLISH,
+            result_id=result_id,
+            organization_id=organization_id,
+            task_id=task_id,
+            number=number,
+            now=tx.now,
+            content=content,
+        )
+        == 1
+    )

@@ -1,9 +1,12 @@
-"""Tasks."""
+"""Tasks. What workers do to them is in `work.py`."""
 
-from sqlalchemy import text
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, insert, null, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
-from server.store.columns import micros, reference
+from server.store.columns import micros, reference, table_of
+from server.store.engine import Command, Query, Tx
 
 
 class TaskRow(SQLModel, table=True):
@@ -55,3 +58,130 @@ class TaskRow(SQLModel, table=True):
     create_time: int = micros()
     start_time: int | None = micros(nullable=True)
     end_time: int | None = micros(nullable=True)
+
+
+TASKS = table_of(TaskRow)
+_T = TASKS.c
+
+
+class Stored(NamedTuple):
+    """A task, as it is kept."""
+
+    id: str
+    service: str
+    action: str
+    parameters: str
+    state: str
+    attempt: int
+    error: str | None
+    result_count: int
+    session_id: str | None
+    create_time: int
+    start_time: int | None
+    end_time: int | None
+
+
+class Asked(NamedTuple):
+    """What was asked under a request id."""
+
+    task_id: str
+    digest: bytes
+
+
+class Count(NamedTuple):
+    """How many results a task has."""
+
+    result_count: int
+
+
+_STORED = select(*(_T[name] for name in Stored._fields))
+_OWN = _T.organization_id == bindparam("organization_id")
+_BY_ID = Query(_STORED.where(_T.id == bindparam("task_id"), _OWN), Stored)
+_NEWEST = Query(_STORED.where(_OWN).order_by(_T.id.desc()).limit(bindparam("most")), Stored)
+_BEFORE = Query(
+    _STORED.where(_OWN, _T.id < bindparam("before")).order_by(_T.id.desc()).limit(bindparam("most")), Stored
+)
+_BY_REQUEST = Query(select(_T.id, _T.request_digest).where(_OWN, _T.request_id == bindparam("request_id")), Asked)
+_RESULT_COUNT = Query(select(_T.result_count).where(_T.id == bindparam("task_id"), _OWN), Count)
+_INSERT = Command(
+    insert(TASKS).values(
+        id=bindparam("task_id"),
+        organization_id=bindparam("organization_id"),
+        service=bindparam("service"),
+        action=bindparam("action"),
+        parameters=bindparam("parameters"),
+        state="PENDING",
+        attempt=0,
+        failures=0,
+        error=null(),
+        result_count=0,
+        session_id=null(),
+        request_id=bindparam("request_id"),
+        request_digest=bindparam("request_digest"),
+        ready_time=bindparam("now"),
+        create_time=bindparam("now"),
+        start_time=null(),
+        end_time=null(),
+    )
+)
+_CANCEL = Command(
+    update(TASKS)
+    .where(_T.id == bindparam("task_id"), _T.state == bindparam("from_state"), _T.attempt == bindparam("from_attempt"))
+    .values(state="CANCELLED", session_id=null(), error=bindparam("why"), end_time=bindparam("now"))
+)
+
+
+async def by_id(tx: Tx, *, organization_id: int, task_id: str) -> Stored | None:
+    """Return the organization's task with this id."""
+    return await tx.one(_BY_ID, organization_id=organization_id, task_id=task_id)
+
+
+async def page(tx: Tx, *, organization_id: int, before: str, most: int) -> list[Stored]:
+    """Return the organization's newest tasks; of those older than the id `before`, unless that is empty."""
+    if not before:
+        return await tx.all(_NEWEST, organization_id=organization_id, most=most)
+    return await tx.all(_BEFORE, organization_id=organization_id, before=before, most=most)
+
+
+async def by_request(tx: Tx, *, organization_id: int, request_id: str) -> Asked | None:
+    """Return what was asked under this request id."""
+    return await tx.one(_BY_REQUEST, organization_id=organization_id, request_id=request_id)
+
+
+async def result_count(tx: Tx, *, organization_id: int, task_id: str) -> int | None:
+    """Return how many results the organization's task has; None if there is no such task."""
+    found = await tx.one(_RESULT_COUNT, organization_id=organization_id, task_id=task_id)
+    return found.result_count if found else None
+
+
+async def insert_task(
+    tx: Tx,
+    *,
+    task_id: str,
+    organization_id: int,
+    service: str,
+    action: str,
+    parameters: str,
+    request_id: str | None,
+    request_digest: bytes | None,
+) -> None:
+    """Store a new task, ready at once."""
+    await tx.run(
+        _INSERT,
+        task_id=task_id,
+        organization_id=organization_id,
+        service=service,
+        action=action,
+        parameters=parameters,
+        request_id=request_id,
+        request_digest=request_digest,
+        now=tx.now,
+    )
+
+
+async def cancel(tx: Tx, *, task: Stored, why: str) -> bool:
+    """End the task, if it is still as it was read."""
+    return (
+        await tx.run(_CANCEL, task_id=task.id, from_state=task.state, from_attempt=task.attempt, why=why, now=tx.now)
+        == 1
+    )

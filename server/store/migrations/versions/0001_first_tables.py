@@ -149,6 +149,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("credential_id", sa.String(), nullable=False),
         sa.Column("worker", sa.String(), nullable=False),
+        sa.Column("stream", sa.Integer(), nullable=False),
         sa.Column("expire_time", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["credential_id"],
@@ -156,3 +157,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("sessions_by_expiry", "worker_sessions", ["expire_time"], unique=False)
+    op.create_table(
+        "lease_revocations",
+        sa.Column("task_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("session_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("task_id", "attempt"),
+    )
+    op.create_index("revocations_of_session", "lease_revocations", ["session_id"], unique=False)
