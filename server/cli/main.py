@@ -1,6 +1,7 @@
 """`taskhouse …`: finds the command, and tells every failure that was foreseen in one line."""
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,35 +9,43 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "up": "server.cli.up:up",
-    "serve": "server.cli.serve:serve",
-    "edge": "server.cli.edge:edge",
-    "work": "server.cli.work:work",
-    "tour": "server.cli.tour:tour",
-    "orgs": "server.cli.orgs:orgs",
-    "tokens": "server.cli.tokens:tokens",
-    "keys": "server.cli.keys:keys",
-    "datasets": "server.cli.datasets:datasets",
-    "db": "server.cli.db:db",
+    "up": ("server.cli.up:up", "Run the whole house on this machine."),
+    "serve": ("server.cli.serve:serve", "Run one server process."),
+    "edge": ("server.cli.edge:edge", "Run Envoy in front of the server processes."),
+    "work": ("server.cli.work:work", "Run a worker."),
+    "tour": ("server.cli.tour:tour", "Show the demonstration, against a running house."),
+    "orgs": ("server.cli.orgs:orgs", "Create and list organizations."),
+    "tokens": ("server.cli.tokens:tokens", "Create, list, renew and revoke tokens."),
+    "keys": ("server.cli.keys:keys", "Issue, list and revoke client certificates."),
+    "datasets": ("server.cli.datasets:datasets", "Declare and list datasets."),
+    "db": ("server.cli.db:db", "Create, migrate and check the database."),
 }
-"""Where each command is. Only the one that is asked for is imported: gRPC and the store take most of a start."""
+"""Where each command is, and what it does. Only the one that is asked for is imported: that takes most of a start."""
 
 
 class _Commands(click.Group):
     """The commands of COMMANDS, imported when they are needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which people need them."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is no such one."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         found = getattr(import_module(module), name)
         assert isinstance(found, click.Command)  # noqa: S101 - for the type checker; COMMANDS is ours.
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.command(cls=_Commands)
@@ -72,6 +81,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Be the program `taskhouse`."""
+    os.umask(0o077)  # Uploaded rows are people's: whatever the house writes is for its owner alone.
     sys.exit(run())
 
 

@@ -332,6 +332,7 @@ def _write(path: Path, content: bytes, *, mode: int) -> None:
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)  # Certificates are for all to read, whatever the umask.
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

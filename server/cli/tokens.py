@@ -1,0 +1,137 @@
+"""`taskhouse tokens`: what callers send as `Authorization`."""
+
+from datetime import timedelta
+
+import click
+
+from server.cli.credentials import OF_HOUSE, existing, list_credentials, revoke_credential
+from server.cli.house import (
+    COMMAND_LINE,
+    Period,
+    as_item,
+    house_options,
+    in_house,
+    json_option,
+    owner_of,
+    owner_options,
+    print_facts,
+    print_json,
+    time_text,
+)
+from server.core import credentials
+from server.core.caller import Role
+from server.core.credentials import Credential, NewToken
+from server.services.credentials import credential_to_proto
+from server.settings import Settings
+from server.store.engine import Store
+
+ACCESSES = {"read": Role.TOKEN_READ, "write": Role.TOKEN_WRITE, "admin": Role.TOKEN_ADMIN}
+_ACCESS_NAMES = {role: name for name, role in ACCESSES.items()}
+
+
+@click.group()
+def tokens() -> None:
+    """Create, list, renew and revoke tokens."""
+
+
+@tokens.command()
+@house_options
+@owner_options
+@click.option("--api", type=click.Choice(["grpc"]), required=True, help="The API that it opens.")
+@click.option(
+    "--access", type=click.Choice(list(ACCESSES)), default="write", show_default=True, help="How much it may do."
+)
+@click.option("--name", default="", help="What people call it.")
+@click.option("--token", help="Take this one (16 to 256 characters) instead of making one.")
+@click.option("--expires", type=Period(), metavar="90d", help="How long it is good; default: for ever.")
+@json_option
+def create(
+    settings: Settings,
+    org: str | None,
+    api: str,
+    access: str,
+    name: str,
+    token: str | None,
+    expires: timedelta | None,
+    *,
+    house: bool,
+    as_json: bool,
+) -> None:
+    """Create a token and show it, this once: the house keeps only its hash.
+
+    A token of the house does tasks (--access write) or operates the house (--access admin).
+    """
+    del api  # There is one so far.
+    wanted = NewToken(
+        organization=owner_of(org, house=house),
+        kind=ACCESSES[access],
+        display_name=name,
+        valid_seconds=None if expires is None else expires.total_seconds(),
+    )
+    credentials.refuse_if(wanted.faults(COMMAND_LINE))
+    secret = credentials.make_token() if token is None else token
+    digest = credentials.token_digest(secret)
+    credential = in_house(
+        settings,
+        lambda store: store.write(credentials.create_token, caller=COMMAND_LINE, wanted=wanted, digest=digest),
+    )
+    _print(credential, secret, as_json=as_json)
+
+
+@tokens.command("list")
+@house_options
+@owner_options
+@json_option
+def list_(settings: Settings, org: str | None, *, house: bool, as_json: bool) -> None:
+    """List tokens, newest first: everybody's, an organization's, or those of the house."""
+    list_credentials(
+        settings,
+        owner_of(org, house=house) if org or house else None,
+        tokens=True,
+        titles=("ACCESS",),
+        cells=lambda token: (_ACCESS_NAMES[token.kind],),
+        as_json=as_json,
+    )
+
+
+@tokens.command()
+@house_options
+@click.argument("credential_id", metavar="ID")
+@json_option
+def revoke(settings: Settings, credential_id: str, *, as_json: bool) -> None:
+    """Refuse the token ID from its next call on, for ever."""
+    revoke_credential(settings, credential_id, tokens=True, as_json=as_json)
+
+
+@tokens.command()
+@house_options
+@click.argument("credential_id", metavar="ID")
+@json_option
+def regenerate(settings: Settings, credential_id: str, *, as_json: bool) -> None:
+    """Give the token ID another secret and show it, this once. The old one is refused from its next call on."""
+    secret = credentials.make_token()
+    digest = credentials.token_digest(secret)
+
+    async def regenerated(store: Store) -> Credential:
+        await existing(store, credential_id, tokens=True)
+        return await store.write(
+            credentials.regenerate, caller=COMMAND_LINE, credential_id=credential_id, digest=digest
+        )
+
+    _print(in_house(settings, regenerated), secret, as_json=as_json)
+
+
+def _print(credential: Credential, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"credential": as_item(credential_to_proto(credential)), "token": secret}])
+        return
+    print_facts(
+        {
+            "id": credential.id,
+            "organization": credential.organization or OF_HOUSE,
+            "access": _ACCESS_NAMES[credential.kind],
+            "name": credential.display_name,
+            "expires": time_text(credential.expire_time),
+            "token (shown once)": secret,
+        }
+    )
