@@ -110,7 +110,8 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _tell(text: str) -> None:
     """Write one line, whatever the text."""
-    click.echo(f"taskhouse: {' '.join(text.split())}", err=True)
+    line = " ".join(text.split()).encode(errors="backslashreplace").decode()  # Arguments may hold what is not UTF-8.
+    click.echo(f"taskhouse: {line}", err=True)
 
 
 if __name__ == "__main__":
