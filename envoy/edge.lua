@@ -1,0 +1,91 @@
+-- Listed before the JSON transcoder: on a request it runs first, on a reply it sees what the transcoder made.
+-- Proven on HTTP/1.1 and HTTP/2: refusals, statuses, lengths, empty bodies of HEAD, 204 and 304. Native gRPC keeps its own.
+local STATUS, BODY, LENGTH = "x-taskhouse-status", "x-taskhouse-body", "x-taskhouse-length"
+local CODE = "x-taskhouse-code" -- the gRPC code of a refusal by Envoy itself, which would call a timeout UNAVAILABLE
+
+local function remember(handle, what)
+  handle:streamInfo():dynamicMetadata():set("taskhouse", what, "1")
+end
+
+-- As Envoy itself tells native gRPC, so that this filter, the routes and the transcoder always agree.
+local function is_native(headers)
+  local content_type = headers:get("content-type") or ""
+  return content_type == "application/grpc" or string.sub(content_type, 1, 17) == "application/grpc+"
+end
+
+-- Which headers of a client never reach a server:
+-- * our own names; * underscores, which others read as "-" (one documented header has one);
+-- * "-bin", which gRPC decodes, and answers 500 if it cannot;
+-- * gRPC's own words in the mouth of a JSON client.
+local function is_refused(name, native)
+  if string.sub(name, 1, 12) == "x-taskhouse-" then return true end
+  if string.sub(name, -4) == "-bin" then return true end
+  if not native and string.sub(name, 1, 5) == "grpc-" then return true end
+  return name ~= "validation_mode" and string.find(name, "_", 1, true) ~= nil
+end
+
+local function remove_all(headers, test, argument)
+  local names = {} -- a header must not go while they are being walked
+  for name in pairs(headers) do
+    if test(name, argument) then names[#names + 1] = name end
+  end
+  for _, name in ipairs(names) do headers:remove(name) end
+end
+
+local function is_of_grpc(name)
+  return string.sub(name, 1, 5) == "grpc-"
+end
+
+-- The documented API takes the last of repeated parameters; the transcoder refuses to set an optional field twice.
+local function with_last_page(path)
+  local start = string.find(path, "?", 1, true)
+  if not start or string.sub(path, 1, 18) ~= "/api/task_results/" then return path end
+  local parts, kept, seen = {}, {}, {}
+  for part in string.gmatch(string.sub(path, start + 1), "[^&]+") do parts[#parts + 1] = part end
+  for i = #parts, 1, -1 do
+    local name = string.match(parts[i], "^[^=]*")
+    if not seen[name] then table.insert(kept, 1, parts[i]) end
+    if name == "page" or name == "per_page" then seen[name] = true end
+  end
+  if #kept == #parts then return path end
+  return string.sub(path, 1, start) .. table.concat(kept, "&")
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local path = headers:get(":path") or "" -- CONNECT has none
+  local changed = with_last_page(path)
+  if changed ~= path then headers:replace(":path", changed) end
+  local native = is_native(headers)
+  remove_all(headers, is_refused, native)
+  if native then remember(handle, "native") end
+  if headers:get(":method") == "HEAD" then remember(handle, "head") end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local request = handle:streamInfo():dynamicMetadata():get("taskhouse") or {}
+  local status, body, length = headers:get(STATUS), headers:get(BODY), headers:get(LENGTH)
+  local code = headers:get(CODE)
+  for _, name in ipairs({STATUS, BODY, LENGTH, CODE}) do headers:remove(name) end
+  if request["native"] then
+    if code then headers:replace("grpc-status", code) end
+    return
+  end
+
+  remove_all(headers, is_of_grpc)
+  if status and string.match(status, "^[2-5]%d%d$") then headers:replace(":status", status) end
+  if length then headers:replace("content-length", length) end
+  if body then headers:replace("content-type", "application/json") end
+
+  status = headers:get(":status")
+  local bare = request["head"] or status == "204" or status == "304"
+  if not body and not bare then return end
+  local size = length or (not body and headers:get("content-length"))
+  local content = handle:body(true)
+  if body then content:setBytes(body) end
+  size = size or tostring(content:length())
+  if bare then content:setBytes("") end
+  headers = handle:headers() -- the earlier object is out of scope after body()
+  if status == "204" then headers:remove("content-length") else headers:replace("content-length", size) end
+end

@@ -1,0 +1,98 @@
+import dataclasses
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from server import edge as edges
+
+CONTRACT = edges.read_contract(edges.find_descriptors())
+
+
+def test_envoy_accepts_what_is_rendered(config, tmp_path):
+    changed = dataclasses.replace(config, folder=tmp_path)
+    edges.write(changed)
+    edges.validate(changed)
+
+
+def test_the_plain_listener_can_be_left_out(config, tmp_path):
+    changed = dataclasses.replace(config, folder=tmp_path, http=None)
+    edges.write(changed)
+    edges.validate(changed)
+    assert "name: http\n" not in edges.render(changed)
+
+
+def test_a_configuration_that_envoy_refuses_is_an_error_with_its_reason(config, tmp_path):
+    changed = dataclasses.replace(config, folder=tmp_path, certificate=tmp_path / "none.pem")
+    edges.write(changed)
+    with pytest.raises(edges.ConfigurationRefused, match=r"none\.pem"):
+        edges.validate(changed)
+
+
+def test_only_the_owner_reads_the_configuration(config, tmp_path):
+    changed = dataclasses.replace(config, folder=tmp_path)
+    edges.write(changed).chmod(0o644)
+    assert stat.S_IMODE(edges.write(changed).stat().st_mode) == 0o600
+
+
+def test_paths_may_hold_any_character(config, tmp_path):
+    folder = tmp_path / 'it\'s "odd": {{ ümlaut }} %d'
+    folder.mkdir()
+    certificate = folder / "server.pem"
+    certificate.write_bytes(config.certificate.read_bytes())
+    changed = dataclasses.replace(config, folder=folder, certificate=certificate)
+    edges.write(changed)
+    edges.validate(changed)
+
+
+def test_a_missing_envoy_is_one_line_that_says_what_to_do(config, monkeypatch):
+    monkeypatch.setattr(edges, "find_spec", lambda name: None)
+    with pytest.raises(edges.EnvoyMissing, match=r"^Envoy is missing: install it .*$"):
+        edges.command(config)
+
+
+def test_a_folder_named_envoy_is_not_taken_for_the_package(config, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(Path(edges.__file__).parents[1])])
+    monkeypatch.delitem(sys.modules, "envoy", raising=False)
+    with pytest.raises(edges.EnvoyMissing):
+        edges.command(config)
+
+
+def test_every_typed_service_with_a_path_is_transcoded():
+    for name in ("CredentialService", "DatasetService", "OrganizationService", "ResultService", "TaskService"):
+        assert f"taskhouse.v1.{name}" in CONTRACT.typed_services
+    assert "taskhouse.v1.WorkService" not in CONTRACT.typed_services
+    assert {"taskhouse.rest.v1.AircloakService", "taskhouse.rest.v1.HealthService"} <= set(CONTRACT.rest_services)
+
+
+def test_every_stream_is_routed_as_one():
+    assert "/taskhouse.v1.WorkService/Work" in CONTRACT.native_streams
+
+
+def test_a_path_field_is_ignored_as_a_parameter_unless_another_call_takes_it():
+    assert {"task_id", "taskId"} <= set(CONTRACT.typed_ignored) & set(CONTRACT.rest_ignored)
+    assert "organization" not in CONTRACT.typed_ignored  # ListCredentials takes it
+
+
+def test_upload_paths_are_in_the_contract():
+    assert set(edges.UPLOADS) <= set(CONTRACT.rest_paths)
+
+
+def test_a_host_may_be_a_name(config):
+    text = edges.render(dataclasses.replace(config, https=("localhost", 0), http=None))
+    assert '"127.0.0.1"' in text or '"::1"' in text
+
+
+def test_a_host_without_an_address_is_one_line(config):
+    with pytest.raises(edges.ConfigurationRefused, match=r"^cannot listen on no such host: .*$"):
+        edges.render(dataclasses.replace(config, https=("no such host", 0)))
+
+
+def test_an_edge_starts_without_a_complaint(edge):
+    assert "warning" not in edge.log.read_text()
+    assert "critical" not in edge.log.read_text()
+
+
+def test_the_admin_page_is_the_owner_s(edge):
+    assert stat.S_IMODE(edge.config.admin_socket.stat().st_mode) == 0o600
