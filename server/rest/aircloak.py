@@ -107,12 +107,12 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
     async def BulkInsert(self, request: pb.BulkInsertRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Store rows of many users."""
         _original(context)
-        return await self._uploads.bulk_insert(request.http_body, context)
+        return await self._uploads.bulk_insert(request, context)
 
     async def Insert(self, request: pb.InsertRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Store rows of the caller's one user."""
         _original(context)
-        return await self._uploads.insert(request.http_body, context)
+        return await self._uploads.insert(request, context)
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:  # noqa: ARG002, N802 - as generated.
         """List the organization's keys."""

@@ -1,0 +1,137 @@
+"""What people who write actions use.
+
+    from server.worker.kit import Result, Task, Worker
+
+    worker = Worker(service="icloud")
+
+    @worker.action("fetch-data")
+    def fetch_data(task: Task) -> Result:
+        return Result.histogram([("calls", None, 40)])
+
+`taskhouse work --module pkg.mod:worker` runs it. An action runs in a thread of its own. It returns a Result, or is a
+generator that yields several; raising fails the attempt, and the task is tried again later. A task may be started more
+than once, but only one attempt's outcome is accepted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from taskhouse.v1 import datasets_pb2, results_pb2
+
+MAX_RESULT_BYTES = 1024 * 1024
+MAX_LABEL = 200
+MAX_TEXT = 2000
+
+
+class LeaseLost(Exception):
+    """The task was cancelled or given to another worker: whatever this attempt still does is in vain."""
+
+
+class BadResult(Exception):
+    """The house would refuse this result; the text says why."""
+
+
+class Bucket(NamedTuple):
+    """How many users have one property: `value` of `label`, or `label` alone if that says it all."""
+
+    label: str
+    value: str | None
+    users: int
+
+
+class ExceptionCount(NamedTuple):
+    """How many users met one error."""
+
+    error: str
+    users: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One outcome to publish."""
+
+    content: results_pb2.Histogram
+
+    @staticmethod
+    def histogram(
+        buckets: Iterable[tuple[str, str | None, int]], exceptions: Iterable[tuple[str, int]] = ()
+    ) -> "Result":
+        """Return anonymised counts of users, as Bucket and ExceptionCount or plain tuples. Raises BadResult."""
+        try:
+            content = results_pb2.Histogram(
+                buckets=[results_pb2.Bucket(label=label, value=value, count=users) for label, value, users in buckets],
+                exceptions=[results_pb2.ExceptionCount(error=error, count=users) for error, users in exceptions],
+            )
+        except (TypeError, ValueError) as error:
+            raise BadResult(f"a histogram is (label, value, users) and (error, users): {error}") from error
+        for bucket in content.buckets:
+            if not 0 < len(bucket.label) <= MAX_LABEL:
+                raise BadResult(f"a bucket's label must have 1 to {MAX_LABEL} characters")
+            if len(bucket.value) > MAX_TEXT:
+                raise BadResult(f"a bucket's value must have at most {MAX_TEXT} characters")
+        if not all(0 < len(exception.error) <= MAX_TEXT for exception in content.exceptions):
+            raise BadResult(f"an exception's error must have 1 to {MAX_TEXT} characters")
+        if any(one.count < 0 for one in content.buckets) or any(one.count < 0 for one in content.exceptions):
+            raise BadResult("a number of users must not be negative")
+        if content.ByteSize() > MAX_RESULT_BYTES:
+            raise BadResult(f"a result must have at most {MAX_RESULT_BYTES} bytes")
+        return Result(content)
+
+
+class Lease(Protocol):
+    """What a Task needs of the session that holds it."""
+
+    @property
+    def lost(self) -> bool:
+        """The lease has ended."""
+
+    def count_users(self, *, dataset: str, column: str, bin_width: str) -> datasets_pb2.CountUsersResponse:
+        """Ask the house, in the name of the lease."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task to do, in one attempt."""
+
+    id: str
+    attempt: int  # from 1
+    service: str
+    action: str
+    parameters: Mapping[str, str]
+    lease: Lease
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the lease has ended. Look at it in long work: what is done from then on is in vain."""
+        return self.lease.lost
+
+    def count_users(self, *, dataset: str, column: str, bin_width: str) -> list[Bucket]:
+        """Return how many users of a dataset fall into each bin of a number column, anonymised, lowest bin first.
+
+        Raises LeaseLost, and grpc.RpcError as DatasetService.CountUsers refuses.
+        """
+        answer = self.lease.count_users(dataset=dataset, column=column, bin_width=bin_width)
+        return [Bucket(bucket.label, bucket.value, bucket.count) for bucket in answer.buckets]
+
+
+Action = Callable[[Task], Result | Iterator[Result]]
+
+
+class Worker:
+    """The actions of one service that this program can do."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.actions: dict[str, Action] = {}
+
+    def action(self, slug: str) -> Callable[[Action], Action]:
+        """Register a function as the service's action of this name."""
+
+        def register(function: Action) -> Action:
+            if slug in self.actions:
+                raise ValueError(f"{self.service}/{slug} is registered already")
+            self.actions[slug] = function
+            return function
+
+        return register
