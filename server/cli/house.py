@@ -17,7 +17,7 @@ from server.core import errors
 from server.core.caller import Caller, Role
 from server.settings import Settings, load
 from server.store import migrate
-from server.store.engine import Store
+from server.store.engine import Store, StoreUnavailable
 from server.store.sqlite import SqliteStore
 
 COMMAND_LINE = Caller("command-line", Role.OPERATOR, None, "", "")
@@ -38,6 +38,7 @@ _REMEDIES: dict[type[Exception], str] = {
     errors.OrganizationNotFound: "`taskhouse orgs list` shows those there are",
     errors.OrganizationExists: "choose another name",
     errors.CredentialNotFound: "`taskhouse keys list` and `taskhouse tokens list` show those there are",
+    StoreUnavailable: "see that the data folder can be written and that its disk has room",
     errors.CredentialTaken: "choose another, or leave out --token to have one made",
 }
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

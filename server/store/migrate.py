@@ -2,12 +2,13 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
 
 from server.store.engine import SchemaMismatch, StoreUnavailable
 
@@ -18,17 +19,15 @@ def current(path: Path) -> str | None:
     """Return the revision of the SQLite database at `path`; None if there is no database or nothing in it."""
     if not path.exists():
         return None
-    connection = sqlite.connect(str(path))
     try:
-        connection.execute("PRAGMA busy_timeout=5000")
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-            return None
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return str(row[0]) if row else None
+        with closing(sqlite.connect(str(path))) as connection:
+            connection.execute("PRAGMA busy_timeout=5000")
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                return None
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(row[0]) if row else None
     except sqlite.Error as error:
         raise StoreUnavailable(f"cannot read the database {path}: {error}") from error
-    finally:
-        connection.close()
 
 
 def check(path: Path) -> None:
@@ -52,15 +51,16 @@ def upgrade(path: Path) -> None:
             return
         if revision is not None and revision > REVISION:
             check(path)
+        engine = create_engine(f"sqlite:///{path}", module=sqlite)
         try:
-            engine = create_engine(f"sqlite:///{path}", module=sqlite)
             with engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                 _run_alembic(connection)
                 connection.commit()
+        except DBAPIError as error:  # As SQLAlchemy hands on what its driver raised.
+            raise StoreUnavailable(f"cannot migrate the database {path}: {error.orig}") from error
+        finally:
             engine.dispose()
-        except sqlite.Error as error:
-            raise StoreUnavailable(f"cannot migrate the database {path}: {error}") from error
 
 
 def _run_alembic(connection: Connection) -> None:

@@ -82,6 +82,17 @@ def test_a_file_that_is_no_database_is_told(taskhouse, tmp_path):
     assert "cannot read the database" in taskhouse("orgs", "list", data=data).told
 
 
+def test_a_database_that_cannot_be_opened_or_migrated_is_told(taskhouse, tmp_path):
+    (tmp_path / "folder" / "taskhouse.db").mkdir(parents=True)
+    assert "cannot read the database" in taskhouse("orgs", "list", data=tmp_path / "folder").told
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    connection = sqlite.connect(str(foreign / "taskhouse.db"))
+    connection.execute("CREATE TABLE organizations (something)")
+    connection.close()
+    assert "cannot migrate the database" in taskhouse("orgs", "list", data=foreign).told
+
+
 def test_a_folder_that_cannot_be_made_is_told(taskhouse, tmp_path):
     (tmp_path / "file").write_text("")
     told = taskhouse("orgs", "list", data=tmp_path / "file" / "house").told
