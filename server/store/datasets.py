@@ -1,9 +1,13 @@
-"""Datasets, their rows, and the answers that were given about them."""
+"""Datasets and their rows. Rows are written here and counted in store/counts.py; nothing reads them."""
 
-from sqlalchemy import BigInteger
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import BigInteger, bindparam, insert, select, update
 from sqlmodel import Field, Index, SQLModel
 
-from server.store.columns import micros, reference, serial
+from server.store.columns import micros, reference, serial, table_of
+from server.store.engine import Command, Query, Tx
 
 
 class DatasetRow(SQLModel, table=True):
@@ -25,7 +29,7 @@ class DatasetRow(SQLModel, table=True):
 class UserRow(SQLModel, table=True):
     """One uploaded row of one user.
 
-    No foreign key, as it would be checked for every row of an upload; the upload's own transaction reads the dataset.
+    No foreign key, as it would be checked for every row of an upload, whose own transaction has seen the dataset.
     """
 
     __tablename__ = "dataset_rows"
@@ -46,3 +50,100 @@ class AnswerRow(SQLModel, table=True):
     version: int = Field(sa_type=BigInteger, primary_key=True)
     question: str = Field(primary_key=True)  # canonical form, JSON
     answer: str  # JSON
+
+
+DATASETS, USER_ROWS, ANSWERS = table_of(DatasetRow), table_of(UserRow), table_of(AnswerRow)
+_D = DATASETS.c
+
+
+class Declared(NamedTuple):
+    """A dataset as it is stored."""
+
+    id: int
+    name: str
+    columns: str
+    buckets_per_user: int
+    version: int
+    create_time: int
+
+
+class Id(NamedTuple):
+    """The key of a row."""
+
+    id: int
+
+
+_DECLARED = select(_D.id, _D.name, _D.columns, _D.buckets_per_user, _D.version, _D.create_time)
+_BY_NAME = Query(
+    _DECLARED.where(_D.organization_id == bindparam("organization_id"), _D.name == bindparam("name")), Declared
+)
+_PAGE = Query(
+    _DECLARED.where(_D.organization_id == bindparam("organization_id"), _D.name > bindparam("after"))
+    .order_by(_D.name)
+    .limit(bindparam("most")),
+    Declared,
+)
+_ADD = Query(
+    insert(DATASETS)
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("organization_id", "name", "columns", "buckets_per_user", "version", "secret", "create_time")
+        }
+    )
+    .returning(_D.id),
+    Id,
+)
+_NEW_VERSION = Command(
+    update(DATASETS)
+    .where(
+        _D.id == bindparam("dataset_id"),
+        _D.organization_id == bindparam("of_organization"),
+        _D.columns == bindparam("as_declared"),
+    )
+    .values(version=_D.version + 1)
+)
+_ADD_ROWS = Command(
+    insert(USER_ROWS).values(dataset_id=bindparam("dataset_id"), user_id=bindparam("user_id"), data=bindparam("data"))
+)
+ROW = ("dataset_id", "user_id", "data")
+"""What each row given to `add_rows` holds."""
+
+
+async def by_name(tx: Tx, *, organization_id: int, name: str) -> Declared | None:
+    """Return the organization's dataset of this name."""
+    return await tx.one(_BY_NAME, organization_id=organization_id, name=name)
+
+
+async def page(tx: Tx, *, organization_id: int, after: str, most: int) -> list[Declared]:
+    """Return up to `most` datasets whose names come after `after`, in order of their names."""
+    return await tx.all(_PAGE, organization_id=organization_id, after=after, most=most)
+
+
+async def add(
+    tx: Tx, *, organization_id: int, name: str, columns: str, buckets_per_user: int, secret: bytes
+) -> Declared:
+    """Store a declaration, at version 0."""
+    added = await tx.one(
+        _ADD,
+        organization_id=organization_id,
+        name=name,
+        columns=columns,
+        buckets_per_user=buckets_per_user,
+        version=0,
+        secret=secret,
+        create_time=tx.now,
+    )
+    assert added is not None  # noqa: S101 - an INSERT … RETURNING that did not raise has returned its row.
+    return Declared(added.id, name, columns, buckets_per_user, 0, tx.now)
+
+
+async def new_version(tx: Tx, *, organization_id: int, dataset_id: int, columns: str) -> bool:
+    """Move the dataset to its next version and lock it until the commit; False if it no longer has these columns."""
+    touched = await tx.run(_NEW_VERSION, dataset_id=dataset_id, of_organization=organization_id, as_declared=columns)
+    return touched == 1
+
+
+async def add_rows(tx: Tx, rows: Sequence[tuple[int, str, str]]) -> None:
+    """Store rows, each as ROW says."""
+    await tx.insert_many(_ADD_ROWS, ROW, rows)

@@ -194,6 +194,8 @@ class SqliteStore:
             if jobs:
                 outcomes = self._commit_together(tx, jobs)
                 self._loop.call_soon_threadsafe(self._answer, jobs, outcomes)
+                del outcomes
+            del batch, jobs  # Or the rows of a large upload would stay in memory until the next verb comes.
 
     def _commit_together(self, tx: SqliteTx, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]]:
         """Run the jobs in one transaction, each in its savepoint, and return after the commit."""

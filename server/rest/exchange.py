@@ -1,0 +1,67 @@
+"""How the documented APIs read what they are sent over HTTP, from a google.api.HttpBody and the headers beside it."""
+
+import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from google.api import httpbody_pb2
+
+from server.core.errors import NotServed, TooLarge
+from server.rpc.door import Context
+
+_ORIGINAL_PATH = "x-envoy-original-path"
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class EncodingUnknown(Exception):
+    """The body's content-encoding is neither identity nor gzip."""
+
+
+class BodyBroken(Exception):
+    """The body is not what its content-encoding says: it is damaged, cut off, or goes on after its end."""
+
+
+class MediaType(NamedTuple):
+    """A content type: `type/subtype` in lower case, "" if none was sent, and its parameters by lower-case names."""
+
+    name: str
+    parameters: Mapping[str, str]
+
+
+def headers_of(context: Context) -> dict[str, str]:
+    """Return the request's headers by lower-case names; of a repeated one the last. Raises NotServed to native gRPC."""
+    headers = {key: str(value) for key, value in context.invocation_metadata() or ()}
+    if _ORIGINAL_PATH not in headers:
+        raise NotServed
+    return headers
+
+
+def media_type(content_type: str) -> MediaType:
+    """Read a content type."""
+    name, *parameters = content_type.split(";")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return MediaType(name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _, value in pairs})
+
+
+def body_of(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
+    """Return the body without its content-encoding. Raises EncodingUnknown, BodyBroken, TooLarge (sent or inflated)."""
+    encoding = headers.get("content-encoding", "").strip().lower() or "identity"
+    if encoding not in ("identity", "gzip", "x-gzip"):
+        raise EncodingUnknown
+    if len(sent.data) > max_bytes:
+        raise TooLarge(max_bytes)
+    return sent.data if encoding == "identity" else inflate(sent.data, max_bytes=max_bytes)
+
+
+def inflate(data: bytes, *, max_bytes: int) -> bytes:
+    """Return what the one gzip member `data` holds, if at most `max_bytes`. Raises BodyBroken, TooLarge."""
+    inflater = zlib.decompressobj(_GZIP)
+    try:
+        inflated = inflater.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise BodyBroken from error
+    if len(inflated) > max_bytes:
+        raise TooLarge(max_bytes)
+    if not inflater.eof or inflater.unused_data:
+        raise BodyBroken
+    return inflated
