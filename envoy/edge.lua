@@ -1,7 +1,10 @@
 -- Listed before the JSON transcoder: on a request it runs first, on a reply it sees what the transcoder made.
 -- Proven on HTTP/1.1 and HTTP/2: refusals, statuses, lengths, empty bodies of HEAD, 204 and 304. Native gRPC keeps its own.
 local STATUS, BODY, LENGTH = "x-taskhouse-status", "x-taskhouse-body", "x-taskhouse-length"
+local LEFT_OVER = {"grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", "grpc-status-details-bin"}
 local CODE = "x-taskhouse-code" -- the gRPC code of a refusal by Envoy itself, which would call a timeout UNAVAILABLE
+
+local find, sub = string.find, string.sub
 
 local function remember(handle, what)
   handle:streamInfo():dynamicMetadata():set("taskhouse", what, "1")
@@ -10,45 +13,37 @@ end
 -- As Envoy itself tells native gRPC, so that this filter, the routes and the transcoder always agree.
 local function is_native(headers)
   local content_type = headers:get("content-type") or ""
-  return content_type == "application/grpc" or string.sub(content_type, 1, 17) == "application/grpc+"
+  return content_type == "application/grpc" or sub(content_type, 1, 17) == "application/grpc+"
 end
 
--- Which headers of a client never reach a server:
--- * our own names; * underscores, which others read as "-" (one documented header has one);
--- * "-bin", which gRPC decodes, and answers 500 if it cannot;
--- * gRPC's own words in the mouth of a JSON client.
-local function is_refused(name, native)
-  if string.sub(name, 1, 12) == "x-taskhouse-" then return true end
-  if string.sub(name, -4) == "-bin" then return true end
-  if not native and string.sub(name, 1, 5) == "grpc-" then return true end
-  return name ~= "validation_mode" and string.find(name, "_", 1, true) ~= nil
-end
-
-local function remove_all(headers, test, argument)
-  local names = {} -- a header must not go while they are being walked
+-- What a client's headers must not say: underscores, which others read as "-" (one documented header has one), and gRPC's
+-- own words in the mouth of a JSON client. edge.yaml.j2 removes more of them before.
+local function remove_refused(headers, native)
+  local names -- a header must not go while they are being walked
   for name in pairs(headers) do
-    if test(name, argument) then names[#names + 1] = name end
+    if (find(name, "_", 1, true) and name ~= "validation_mode") or (not native and sub(name, 1, 5) == "grpc-") then
+      names = names or {}
+      names[#names + 1] = name
+    end
   end
-  for _, name in ipairs(names) do headers:remove(name) end
-end
-
-local function is_of_grpc(name)
-  return string.sub(name, 1, 5) == "grpc-"
+  for _, name in ipairs(names or {}) do headers:remove(name) end
 end
 
 -- The documented API takes the last of repeated parameters; the transcoder refuses to set an optional field twice.
 local function with_last_page(path)
-  local start = string.find(path, "?", 1, true)
-  if not start or string.sub(path, 1, 18) ~= "/api/task_results/" then return path end
-  local parts, kept, seen = {}, {}, {}
-  for part in string.gmatch(string.sub(path, start + 1), "[^&]+") do parts[#parts + 1] = part end
-  for i = #parts, 1, -1 do
-    local name = string.match(parts[i], "^[^=]*")
-    if not seen[name] then table.insert(kept, 1, parts[i]) end
-    if name == "page" or name == "per_page" then seen[name] = true end
+  local start = find(path, "?", 1, true)
+  if not start or sub(path, 1, 18) ~= "/api/task_results/" then return path end
+  local parts, last, kept = {}, {}, {}
+  for part in string.gmatch(sub(path, start + 1), "[^&]+") do
+    parts[#parts + 1] = part
+    last[string.match(part, "^[^=]*")] = #parts
+  end
+  for i, part in ipairs(parts) do
+    local name = string.match(part, "^[^=]*")
+    if last[name] == i or (name ~= "page" and name ~= "per_page") then kept[#kept + 1] = part end
   end
   if #kept == #parts then return path end
-  return string.sub(path, 1, start) .. table.concat(kept, "&")
+  return sub(path, 1, start) .. table.concat(kept, "&")
 end
 
 function envoy_on_request(handle)
@@ -57,7 +52,7 @@ function envoy_on_request(handle)
   local changed = with_last_page(path)
   if changed ~= path then headers:replace(":path", changed) end
   local native = is_native(headers)
-  remove_all(headers, is_refused, native)
+  remove_refused(headers, native)
   if native then remember(handle, "native") end
   if headers:get(":method") == "HEAD" then remember(handle, "head") end
 end
@@ -73,7 +68,7 @@ function envoy_on_response(handle)
     return
   end
 
-  remove_all(headers, is_of_grpc)
+  for _, name in ipairs(LEFT_OVER) do headers:remove(name) end
   if status and string.match(status, "^[2-5]%d%d$") then headers:replace(":status", status) end
   if length then headers:replace("content-length", length) end
   if body then headers:replace("content-type", "application/json") end
