@@ -12,7 +12,7 @@ _SERIAL = BigInteger().with_variant(
 
 def serial() -> Any:
     """Declare a primary key that the database numbers."""
-    return Field(default=None, primary_key=True, sa_type=_SERIAL)  # type: ignore[call-overload]
+    return Field(default=None, primary_key=True, sa_type=_SERIAL)
 
 
 def micros(*, nullable: bool = False) -> Any:
