@@ -24,17 +24,31 @@ from server.store.engine import Store
 from taskhouse.rest.v1 import aircloak_pb2_grpc
 from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
+    credentials_pb2,
     credentials_pb2_grpc,
+    datasets_pb2,
     datasets_pb2_grpc,
+    organizations_pb2,
     organizations_pb2_grpc,
+    results_pb2,
     results_pb2_grpc,
+    tasks_pb2,
     tasks_pb2_grpc,
+    work_pb2,
     work_pb2_grpc,
 )
 
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024  # As the edge's routes of uploads.
 SPARE_BYTES = 1024 * 1024  # What gRPC adds around a body of that size.
 UPLOADS = ("/taskhouse.rest.v1.AircloakService/BulkInsert", "/taskhouse.rest.v1.AircloakService/Insert")
+OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_UPLOAD_BYTES + SPARE_BYTES),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.max_ping_strikes", 0),  # The edge pings to see that its servers live; else gRPC would hang up on it.
+    # The edge lets 16 KiB of headers in; gRPC's default is 8 KiB, and a random refusal on the way there.
+    ("grpc.max_metadata_size", 32 * 1024),
+    ("grpc.absolute_max_metadata_size", 64 * 1024),
+]
 
 
 @dataclass
@@ -69,7 +83,7 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
         address=address,
         grpc=grpc.aio.server(
             interceptors=[interceptor],
-            options=[("grpc.max_receive_message_length", MAX_UPLOAD_BYTES + SPARE_BYTES), ("grpc.so_reuseport", 0)],
+            options=OPTIONS,
         ),
         store=store,
         health=health.aio.HealthServicer(),
@@ -91,16 +105,7 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
 
 
 def _services() -> tuple[str, ...]:
-    modules = (
-        credentials_pb2_grpc,
-        datasets_pb2_grpc,
-        organizations_pb2_grpc,
-        results_pb2_grpc,
-        tasks_pb2_grpc,
-        work_pb2_grpc,
-    )
-    typed = (
-        f"taskhouse.v1.{module.__name__.rsplit('.', 1)[1].removesuffix('s_pb2_grpc').title()}Service"
-        for module in modules
-    )
-    return (*typed, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+    """Return the full names of what reflection tells of: the typed services, as `rest` is not for stubs."""
+    files = (credentials_pb2, datasets_pb2, organizations_pb2, results_pb2, tasks_pb2, work_pb2, health_pb2)
+    names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
+    return (*names, reflection.SERVICE_NAME)

@@ -37,9 +37,7 @@ async def store(data: Path) -> AsyncIterator[SqliteStore]:
 
 
 @pytest_asyncio.fixture
-async def server(
-    store: SqliteStore, data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator["Server"]:
+async def server(store: SqliteStore, data: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Server"]:
     """A server as one process of the house runs it; it listens on `server.address`, a unix socket."""
     from server.identity.authority import Authority  # Here, as most tests need no server.
     from server.wiring import build_server

@@ -11,7 +11,7 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def GetHealth(self, request: health_pb2.GetHealthRequest, context: Context) -> health_pb2.GetHealthResponse:  # type: ignore[override]  # noqa: ARG002, N802 - as generated.
+    async def GetHealth(self, request: health_pb2.GetHealthRequest, context: Context) -> health_pb2.GetHealthResponse:  # noqa: ARG002, N802 - as generated.
         """Answer once the store can be read."""
         await self._store.read(_nothing)
         return health_pb2.GetHealthResponse(status="SERVING")

@@ -27,7 +27,7 @@ class House:
     https: tuple[str, int]
     pid: int
 
-    def run(self, *arguments: str) -> list[dict[str, object]]:
+    def run(self, *arguments: str | Path) -> list[dict[str, object]]:
         """Run a taskhouse command on this house and return its --json lines."""
         done = subprocess.run(
             [COMMAND, *arguments, "--data", self.data, "--json"], check=True, capture_output=True, text=True

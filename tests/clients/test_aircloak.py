@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -128,7 +129,7 @@ def test_the_document_s_pkcs12_file_and_password_open_the_results(
 ) -> None:
     file, password = tmp_path / "my_api_key.pfx", tmp_path / "password"
     password.write_text("my_password\n")
-    house.run("keys", "issue", "--org", "acme", "--kind", "web_api", "--out", str(file), "--password-file", str(password),
+    house.run("keys", "issue", "--org", "acme", "--kind", "web_api", "--out", file, "--password-file", password,
               *(["--legacy"] if legacy else []))  # fmt: skip
     private_key, certificate, _ = pkcs12.load_key_and_certificates(file.read_bytes(), b"my_password")
     pem = tmp_path / "key.pem"
@@ -220,5 +221,4 @@ def test_unknown_paths_are_404_in_json(client: Clients) -> None:
 def test_bad_utf_8_is_the_caller_s_fault_and_names_no_python_class(client: Clients, path: str) -> None:
     answer = client("task_runner" if path.startswith("/v1") else "web_api").get(path)
     assert answer.status_code in (400, 422)
-    assert "Error" not in answer.text.replace('"error"', "")
-    assert "Traceback" not in answer.text
+    assert not re.search("DecodeError|Unicode|Exception|Traceback", answer.text)

@@ -1,6 +1,9 @@
 import asyncio
+import fcntl
 import logging
 import uuid
+from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -10,9 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
+from server.core import credentials
+from server.core.caller import Caller, Role
 from server.wiring import Server
 from taskhouse.rest.v1 import aircloak_pb2
-from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc
+from taskhouse.v1 import organizations_pb2, organizations_pb2_grpc, tasks_pb2, tasks_pb2_grpc
 
 CREATE = "/taskhouse.v1.TaskService/CreateTask"
 
@@ -101,12 +106,39 @@ async def test_a_documented_path_is_not_served_as_native_grpc(channel: grpc.aio.
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_stopping_server_answers_the_calls_under_way(server: Server) -> None:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        under_way = [asyncio.ensure_future(stub.Check(health_pb2.HealthCheckRequest())) for _ in range(50)]
-        await under_way[0]
-        stopping = asyncio.ensure_future(server.stop(grace=5))
-        replies = await asyncio.gather(*under_way)
-        await stopping
-    assert len(replies) == 50
+async def test_a_stopping_server_answers_the_calls_under_way_after_their_commit(
+    server: Server, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, operator = credentials.make_token(), Caller("test", Role.OPERATOR, None, "", "")
+    wanted = credentials.NewToken(organization="", kind=Role.TOKEN_ADMIN)
+    digest = credentials.token_digest(token)
+    await server.store.write(credentials.create_token, caller=operator, wanted=wanted, digest=digest)
+    write, arrived = server.store.write, asyncio.Semaphore(0)
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        arrived.release()
+        return await write(*args, **kwargs)
+
+    monkeypatch.setattr(server.store, "write", counted)
+    with (data / "write.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Nothing commits while this is held.
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub = organizations_pb2_grpc.OrganizationServiceStub(channel)
+            requests = [organizations_pb2.Organization(name=f"o{n}") for n in range(5)]
+            calls = [
+                asyncio.ensure_future(
+                    stub.CreateOrganization(
+                        organizations_pb2.CreateOrganizationRequest(organization=organization),
+                        metadata=(("authorization", f"Bearer {token}"),),
+                    )
+                )
+                for organization in requests
+            ]
+            for _ in calls:
+                await asyncio.wait_for(arrived.acquire(), 10)
+            stopping = asyncio.ensure_future(server.stop(grace=10))
+            await asyncio.sleep(0)
+            assert not any(call.done() for call in calls)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert [reply.name for reply in await asyncio.gather(*calls)] == [f"o{n}" for n in range(5)]
+            await stopping
