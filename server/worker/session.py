@@ -216,7 +216,8 @@ class Session:
             raise WorkerRefused(f"the house refuses this worker: {_REASONS.get(code, details)}") from error
         if code in _AWAY and not welcomed:
             details = self._house.explain()
-        self._tell_away(details or code.name)
+        if self._stop_time is None or code is not grpc.StatusCode.CANCELLED:  # Else it was us.
+            self._tell_away(details or code.name)
 
     def _tell_away(self, why: str) -> None:
         if why != self._away:

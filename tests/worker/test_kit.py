@@ -1,0 +1,424 @@
+"""The worker kit: against a house that is played by hand, with grpcio-testing's channel."""
+
+import contextlib
+import threading
+import time
+from concurrent.futures import Future
+
+import grpc
+import grpc_testing
+import pytest
+
+from server.worker import actions
+from server.worker.houses import HouseAway, WorkerRefused
+from server.worker.kit import BadResult, Bucket, ExceptionCount, Result, Task, Worker
+from server.worker.session import Session
+from taskhouse.v1 import datasets_pb2, results_pb2, work_pb2
+from taskhouse.v1 import work_pb2 as pb
+
+PATIENCE_SECONDS = 10
+WORK = work_pb2.DESCRIPTOR.services_by_name["WorkService"]
+DATASETS = datasets_pb2.DESCRIPTOR.services_by_name["DatasetService"]
+OK = grpc.StatusCode.OK
+
+
+def soon(function, *arguments):
+    """Call what blocks, but not for ever: grpcio-testing waits without end."""
+    return later(function, *arguments).result(PATIENCE_SECONDS)
+
+
+def later(function, *arguments) -> Future:
+    """Call it in a thread that keeps nobody waiting."""
+    future: Future = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - it is raised again, in the test.
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future
+
+
+class PlayedHouse:
+    """A house whose part the test plays."""
+
+    metadata = (("authorization", "Bearer t"),)
+
+    def __init__(self) -> None:
+        clock = grpc_testing.strict_real_time()
+        self.channel = grpc_testing.channel([WORK, DATASETS], clock)
+        self.why_away = "it is away"
+
+    def open(self) -> grpc.Channel:
+        return self.channel
+
+    def explain(self) -> str:
+        return self.why_away
+
+    def stream(self) -> "PlayedStream":
+        """Take the stream that the worker opens."""
+        metadata, rpc = soon(self.channel.take_stream_stream, WORK.methods_by_name["Work"])
+        assert ("authorization", "Bearer t") in metadata
+        return PlayedStream(rpc)
+
+    def take_count_users(self):
+        return soon(self.channel.take_unary_unary, DATASETS.methods_by_name["CountUsers"])
+
+
+class PlayedStream:
+    def __init__(self, rpc) -> None:
+        self.rpc = rpc
+
+    def hear(self, kind: str):
+        request = soon(self.rpc.take_request)
+        assert request.WhichOneof("message") == kind, request
+        return getattr(request, kind)
+
+    def hear_hello(self, session_id="s1", renew_seconds=60.0) -> pb.Hello:
+        hello = self.hear("hello")
+        welcome = pb.Welcome(session_id=session_id)
+        welcome.renew_period.FromNanoseconds(round(renew_seconds * 1e9))
+        self.say(welcome=welcome)
+        return hello
+
+    def hear_reports(self, count: int) -> list[pb.Report]:
+        found: list[pb.Report] = []
+        while len(found) < count:
+            found += self.hear("reports").reports
+        assert len(found) == count
+        return found
+
+    def say(self, **message) -> None:
+        self.rpc.send_response(pb.WorkResponse(**message))
+
+    def lease(self, action: str, attempt=1, **parameters) -> pb.LeaseName:
+        lease = pb.Lease(task_id=action, attempt=attempt, service="test", action=action, parameters=parameters)
+        self.say(leases=pb.Leases(leases=[lease]))
+        return pb.LeaseName(task_id=action, attempt=attempt)
+
+    def acknowledge(self, reports, *refusals: str) -> None:
+        answers = [
+            pb.Acknowledgement(lease=report.lease, refusal=refusal)
+            for report, refusal in zip(reports, refusals or [""] * len(reports), strict=True)
+        ]
+        self.say(acknowledgements=pb.Acknowledgements(acknowledgements=answers))
+
+    def end(self, code=OK, details="") -> None:
+        self.rpc.terminate((), code, details)
+
+
+worker = Worker(service="test")
+
+
+@worker.action("once")
+def once(task: Task) -> Result:
+    return Result.histogram([("height", task.parameters.get("value"), 5)])
+
+
+@worker.action("thrice")
+def thrice(task: Task):
+    for number in range(1, 4):
+        yield Result.histogram([Bucket("number", None, number)])
+
+
+@worker.action("raise")
+def raise_(task: Task) -> Result:
+    raise RuntimeError("the device is off")
+
+
+@worker.action("nothing")
+def nothing(task: Task):
+    return None
+
+
+GATES: dict[str, threading.Event] = {}
+NOTES: dict[str, list[str]] = {}
+
+
+@worker.action("wait")
+def wait(task: Task) -> Result:
+    """Work until the gate opens, or until it is in vain."""
+    gate, notes = GATES[task.parameters["gate"]], NOTES[task.parameters["gate"]]
+    notes.append("began")
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not gate.wait(0.005):
+        assert time.monotonic() < end
+        if task.cancelled:
+            notes.append("cancelled")
+            break
+    return Result.histogram([])
+
+
+@pytest.fixture
+def gate(request):
+    name = request.node.nodeid
+    GATES[name], NOTES[name] = threading.Event(), []
+    yield name
+    GATES[name].set()
+
+
+def until(holds) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+class Running:
+    """A session that runs in a thread."""
+
+    def __init__(self, house, *workers, capacity=5) -> None:
+        self.session = Session(workers or [worker], house, capacity=capacity, name="w")
+        self._ended = later(self.session.run)
+
+    def result(self) -> None:
+        """Wait for the end, and raise what the session raises."""
+        self._ended.result(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def house() -> PlayedHouse:
+    return PlayedHouse()
+
+
+@pytest.fixture
+def running(house):
+    started = Running(house)
+    yield started
+    started.session.stop(0)
+
+
+@pytest.fixture
+def stream(house, running) -> PlayedStream:
+    taken = house.stream()
+    taken.hear_hello()
+    return taken
+
+
+def test_a_worker_introduces_itself(house, running):
+    hello = house.stream().hear_hello()
+    assert (hello.worker, hello.session_id, hello.capacity) == ("w", "", 5)
+    assert {(one.service, one.action) for one in hello.actions} == {("test", slug) for slug in worker.actions}
+
+
+def test_a_result_and_the_completion_are_reported_together(stream):
+    lease = stream.lease("once", value="160")
+    publication, completion = stream.hear("reports").reports
+    assert publication.lease == completion.lease == lease
+    assert publication.publication.number == 1
+    assert list(publication.publication.histogram.buckets) == [results_pb2.Bucket(label="height", value="160", count=5)]
+    assert completion.HasField("completion")
+    stream.acknowledge([publication, completion])
+
+
+def test_a_generator_publishes_several_results_in_their_order(stream):
+    stream.lease("thrice")
+    reports = stream.hear_reports(4)
+    assert [report.publication.number for report in reports[:3]] == [1, 2, 3]
+    assert [report.publication.histogram.buckets[0].count for report in reports[:3]] == [1, 2, 3]
+    assert reports[3].HasField("completion")
+    stream.acknowledge(reports)
+
+
+@pytest.mark.parametrize(
+    ("action", "text"), [("raise", "RuntimeError: the device is off"), ("nothing", "NoneType, not a Result")]
+)
+def test_an_action_that_raises_or_returns_no_result_fails_the_attempt(stream, action, text):
+    stream.lease(action)
+    [report] = stream.hear_reports(1)
+    assert text in report.failure.error
+    stream.acknowledge([report])
+
+
+def test_a_worker_renews_its_session(house, running):
+    stream = house.stream()
+    stream.hear_hello(renew_seconds=0.02)
+    stream.hear("renewal")
+    stream.hear("renewal")
+
+
+def test_a_stale_acknowledgement_ends_the_attempt_and_nothing_more_is_said_of_it(stream):
+    stream.lease("once")
+    reports = stream.hear_reports(2)
+    stream.acknowledge(reports, "LEASE_ENDED", "LEASE_ENDED")
+    later = stream.lease("once", attempt=2)
+    assert stream.hear_reports(2)[0].lease == later
+
+
+def test_a_refused_result_fails_the_attempt(stream):
+    stream.lease("once")
+    reports = stream.hear_reports(2)
+    stream.acknowledge(reports, "INVALID_FIELD", "INVALID_FIELD")
+    [failure] = stream.hear_reports(1)
+    assert "INVALID_FIELD" in failure.failure.error
+
+
+def test_a_revoked_lease_stops_its_action(stream, gate):
+    lease = stream.lease("wait", gate=gate)
+    until(lambda: NOTES[gate] == ["began"])
+    stream.say(revocations=pb.Revocations(leases=[lease]))
+    until(lambda: NOTES[gate] == ["began", "cancelled"])
+    next_ = stream.lease("once")
+    assert stream.hear_reports(2)[0].lease == next_, "the revoked attempt said something"
+
+
+def test_after_a_lost_connection_the_session_goes_on_and_unacknowledged_reports_are_said_again(house, stream, gate):
+    waiting = stream.lease("wait", gate=gate)
+    stream.lease("once")
+    reports = stream.hear_reports(2)
+    stream.end(grpc.StatusCode.UNAVAILABLE)
+    again = house.stream()
+    assert again.hear_hello().session_id == "s1"
+    assert again.hear_reports(2) == reports
+    again.acknowledge(reports)
+    again.lease("wait", gate=gate)  # The house says leases again; this one is at work.
+    GATES[gate].set()
+    assert [report.lease for report in again.hear_reports(2)] == [waiting, waiting]
+    assert NOTES[gate] == ["began"]
+
+
+def test_when_the_session_has_ended_its_leases_are_given_up(house, stream, gate):
+    stream.lease("wait", gate=gate)
+    stream.lease("once")
+    stream.hear_reports(2)
+    stream.end()
+    again = house.stream()
+    again.hear_hello("s2")
+    until(lambda: NOTES[gate] == ["began", "cancelled"])
+    lease = again.lease("once", attempt=2)
+    assert again.hear_reports(2)[0].lease == lease
+
+
+def test_a_stopping_worker_finishes_what_it_has(stream, running, gate):
+    stream.lease("wait", gate=gate)
+    until(lambda: NOTES[gate] == ["began"])
+    running.session.stop(PATIENCE_SECONDS)
+    stream.hear("drain")
+    GATES[gate].set()
+    reports = stream.hear_reports(2)
+    assert reports[1].HasField("completion")
+    stream.acknowledge(reports)
+    soon(stream.rpc.requests_closed)
+    stream.end()
+    running.result()
+
+
+def test_a_stopping_worker_hands_back_what_it_cannot_finish(stream, running, gate):
+    lease = stream.lease("wait", gate=gate)
+    until(lambda: NOTES[gate] == ["began"])
+    running.session.stop(0.05)
+    stream.hear("drain")
+    [report] = stream.hear_reports(1)
+    assert report.lease == lease
+    assert report.WhichOneof("outcome") == "return"
+    stream.acknowledge([report])
+    soon(stream.rpc.requests_closed)
+    stream.end()
+    running.result()
+
+
+def test_a_stopping_worker_hands_back_what_comes_late(stream, running, gate):
+    stream.lease("wait", gate=gate)
+    until(lambda: NOTES[gate] == ["began"])
+    running.session.stop(PATIENCE_SECONDS)
+    stream.hear("drain")
+    late = stream.lease("once")
+    [report] = stream.hear_reports(1)
+    assert (report.lease, report.WhichOneof("outcome")) == (late, "return")
+
+
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION]
+)
+def test_a_worker_that_is_refused_ends(house, running, code):
+    house.stream().end(code, "no")
+    with pytest.raises(WorkerRefused, match="refuses this worker"):
+        running.result()
+
+
+def test_while_the_house_is_away_the_worker_tries_again_and_says_so_once(house, running, caplog):
+    for _ in range(3):
+        house.stream().end(grpc.StatusCode.UNAVAILABLE, "connection refused")
+    house.stream().hear_hello()
+    until(lambda: "the house is back" in caplog.text)
+    assert caplog.text.count("it is away") == 1
+
+
+def test_a_worker_ends_that_is_stopped_while_the_house_is_away():
+    class Nowhere(PlayedHouse):
+        def open(self):
+            raise HouseAway("no server runs here")
+
+    running = Running(Nowhere())
+    running.session.stop(0)
+    running.result()
+
+
+def counting(house, stream) -> tuple[pb.LeaseName, datasets_pb2.CountUsersRequest, object]:
+    asked = {"dataset": "heights", "column": "height", "bin_width": "10"}
+    lease = pb.Lease(task_id="t", attempt=3, service="cloak", action="histogram", parameters=asked)
+    stream.say(leases=pb.Leases(leases=[lease]))
+    _, request, rpc = house.take_count_users()
+    return pb.LeaseName(task_id="t", attempt=3), request, rpc
+
+
+@pytest.fixture
+def cloak(house):
+    started = Running(house, actions.worker)
+    yield started
+    started.session.stop(0)
+
+
+def test_the_house_s_histogram_counts_users_in_the_name_of_its_lease(house, cloak):
+    stream = house.stream()
+    stream.hear_hello()
+    lease, request, rpc = counting(house, stream)
+    assert request == datasets_pb2.CountUsersRequest(dataset="heights", column="height", bin_width="10", lease=lease)
+    bucket = results_pb2.Bucket(label="height", value="160", count=35)
+    rpc.terminate(datasets_pb2.CountUsersResponse(buckets=[bucket], epsilon=1), (), OK, "")
+    publication, _ = stream.hear_reports(2)
+    assert list(publication.publication.histogram.buckets) == [bucket]
+
+
+def test_an_action_asks_again_when_the_house_was_away_and_fails_when_it_refuses(house, cloak):
+    stream = house.stream()
+    stream.hear_hello()
+    _, _, rpc = counting(house, stream)
+    rpc.terminate(None, (), grpc.StatusCode.UNAVAILABLE, "")
+    _, _, again = house.take_count_users()
+    again.terminate(None, (), grpc.StatusCode.NOT_FOUND, "There is no dataset heights.")
+    [failure] = stream.hear_reports(1)
+    assert failure.failure.error == "NOT_FOUND: There is no dataset heights."
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"buckets": [("", None, 1)]},
+        {"buckets": [("x" * 201, None, 1)]},
+        {"buckets": [("x", "y" * 2001, 1)]},
+        {"buckets": [("x", None, -1)]},
+        {"buckets": [("x", None, 2**31)]},
+        {"buckets": [("x", None)]},
+        {"buckets": [("x" * 200, None, 1)] * 6000},
+        {"buckets": [], "exceptions": [("", 1)]},
+        {"buckets": [], "exceptions": [("x", -1)]},
+    ],
+)
+def test_what_the_house_would_refuse_is_refused_where_it_is_made(bad):
+    with pytest.raises(BadResult):
+        Result.histogram(**bad)
+
+
+def test_a_histogram_takes_named_and_plain_tuples():
+    named = Result.histogram([Bucket("height", "160", 35)], [ExceptionCount("oops", 5)])
+    assert named == Result.histogram([("height", "160", 35)], [("oops", 5)])
+
+
+def test_an_action_is_registered_once():
+    with pytest.raises(ValueError, match="registered already"):
+        worker.action("once")(once)
+    with pytest.raises(WorkerRefused, match="two actions test/once"), contextlib.closing(PlayedHouse().channel):
+        Session([worker, worker], PlayedHouse(), capacity=1)
