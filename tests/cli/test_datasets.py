@@ -1,0 +1,112 @@
+"""`taskhouse datasets`."""
+
+import pytest
+
+HEIGHTS = """\
+datasets:
+  - name: heights
+    columns:
+      - {name: height, type: float, nullable: false}
+      - name: sex
+        type: text
+        nullable: true
+  - name: logins
+    buckets_per_user: 10
+    columns: [{name: "on", type: boolean}, {name: at, type: bigint}]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "heights.yaml"
+    path.write_text(HEIGHTS)
+    return path
+
+
+def test_the_datasets_of_a_file_are_declared_and_listed(acme, file):
+    applied = acme.json("datasets", "apply", str(file), "--org", "acme")
+    assert [one["name"] for one in applied] == ["heights", "logins"]
+    assert applied[0]["columns"] == [
+        {"name": "height", "type": "COLUMN_TYPE_FLOAT", "nullable": False},
+        {"name": "sex", "type": "COLUMN_TYPE_TEXT", "nullable": True},
+    ]
+    assert [one["buckets_per_user"] for one in applied] == [1, 10]
+    listed = acme.json("datasets", "list", "--org", "acme")
+    assert listed == [{"organization": "acme", **one} for one in applied]
+
+
+def test_applying_a_file_again_changes_nothing(acme, file):
+    first = acme("datasets", "apply", str(file), "--org", "acme").out
+    again = acme("datasets", "apply", str(file), "--org", "acme").out
+    assert [line.split() for line in first.splitlines()[1:]] == [["heights", "created"], ["logins", "created"]]
+    assert [line.split() for line in again.splitlines()[1:]] == [["heights", "unchanged"], ["logins", "unchanged"]]
+
+
+def test_the_list_goes_through_all_organizations(acme, file):
+    acme("orgs", "create", "other")
+    for name in ("acme", "other"):
+        acme("datasets", "apply", str(file), "--org", name)
+    _, *rows = acme("datasets", "list").out.splitlines()
+    assert [row.split()[:2] for row in rows] == [
+        ["acme", "heights"], ["acme", "logins"], ["other", "heights"], ["other", "logins"],
+    ]  # fmt: skip
+    assert "height float NOT NULL, sex text" in rows[0]
+
+
+def test_other_columns_for_a_declared_dataset_are_refused_and_nothing_is_applied(acme, file):
+    acme("datasets", "apply", str(file), "--org", "acme")
+    file.write_text(HEIGHTS.replace("heights", "a_new_one").replace("bigint", "integer"))
+    told = acme("datasets", "apply", str(file), "--org", "acme").told
+    assert told.startswith(f'{file}:8: datasets[1].name: there is a dataset "logins" with other columns')
+    assert [one["name"] for one in acme.json("datasets", "list")] == ["heights", "logins"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("type: float", "type: flot",
+         '4: datasets[0].columns[0].type: unknown type "flot"; known: integer, bigint, float, double, boolean, text'),
+        ("name: heights", "name: ac_heights", "2: datasets[0].name: must not start with 'ac_'"),
+        ("name: sex", "name: 1st", "5: datasets[0].columns[1].name: must be a letter, then up to 62 letters,"),
+        ("name: sex", "name: height", '5: datasets[0].columns[1].name: "height" is the name of an earlier column'),
+        ("name: sex", "title: sex",
+         "5: datasets[0].columns[1].title: is unknown here; known: name, type, nullable (and 1 more)"),
+        ("nullable: true", "type: text", "7: datasets[0].columns[1].type: stands twice"),
+        ("nullable: true", "nullable: yes", "7: datasets[0].columns[1].nullable: must be true or false"),
+        ("name: logins", "name: heights", '8: datasets[1].name: "heights" is the name of an earlier dataset'),
+        ("name: logins", "name: no", "8: datasets[1].name: must be text; put it in quotes"),
+        ("_user: 10", "_user: 101", "9: datasets[1].buckets_per_user: must be 1 to 100"),
+        ("_user: 10", "_user: many", "9: datasets[1].buckets_per_user: must be a whole number"),
+        ("    buckets_per_user: 10\n", "", None),
+        ("columns: [", "columns: []\n    x: [", "11: datasets[1].x: is unknown here; known: "),
+        ("datasets:", "data:", "1: data: is unknown here; known: datasets (and 1 more)"),
+        (HEIGHTS, "", "1: must have the parts datasets"),
+        (HEIGHTS, "datasets: heights", "1: datasets: must be a list"),
+        (HEIGHTS, "datasets: [heights]", "1: datasets[0]: must have the parts name, columns"),
+        (HEIGHTS, "datasets: [{name: d, columns: []}]", "1: datasets[0].columns: must be 1 to 100"),
+        ("  - name: logins", " - name: logins", "8: not YAML: "),
+        ("type: text", "type: *nothing", "6: not YAML: found undefined alias"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_file_is_told_with_its_line_and_field(acme, file, old, new, told):
+    text = HEIGHTS.replace(old, new, 1)
+    assert text != HEIGHTS
+    file.write_text(text)
+    done = acme("datasets", "apply", str(file), "--org", "acme")
+    if told is None:
+        assert done.code == 0
+        return
+    assert done.told.startswith(f"{file}:{told}")
+    assert acme.json("datasets", "list") == []
+
+
+def test_deep_or_undecodable_files_are_told_in_one_line(acme, file):
+    for body in (b"[" * 10_000, b"\xff\xfe\x00", b"a: \x00"):
+        file.write_bytes(body)
+        assert str(file) in acme("datasets", "apply", str(file), "--org", "acme").told
+
+
+def test_a_missing_file_or_organization_is_told(acme, file):
+    assert "cannot read nothing.yaml" in acme("datasets", "apply", "nothing.yaml", "--org", "acme").told
+    assert "nobody" in acme("datasets", "apply", str(file), "--org", "nobody").told
+    assert "nobody" in acme("datasets", "list", "--org", "nobody").told

@@ -1,0 +1,322 @@
+"""Counts of users: which bin a value is in, who counts where, and that answers are noisy, suppressed and kept."""
+
+import asyncio
+from decimal import Decimal
+from fractions import Fraction
+from statistics import mean
+
+import orjson
+import pytest
+from hypothesis import given, strategies
+from pysqlite3 import dbapi2 as sqlite
+
+from server.core import counts, datasets
+from server.core.counts import BinWidth
+from server.core.errors import DatasetNotFound, InvalidFields, LeaseEnded
+from server.core.noise import ROUND_TO, SCALE, THRESHOLD, cost, noisy
+from server.store import counts as store_counts
+from server.store.sqlite import SqliteStore
+from tests.core.filled import dataset, fill, upload
+from tests.core.scenes import ACTION, Worker, organization, task, worker
+
+QUESTION = {"dataset": "heights", "column": "height", "bin_width": "10"}
+
+
+async def exact(store, caller, width, column="height", name="heights") -> dict[str, int]:
+    """Return what no caller is ever told: the counts before noise, by the bins' lower edges."""
+
+    async def look(tx):
+        asked = await store_counts.asked(tx, organization_id=caller.tenant, name=name)
+        question = counts._read(counts.from_json(asked.columns), column=column, bin_width=width)
+        counted = await counts._count(tx, asked, question)
+        return {question.width.edge(number): users for number, users in sorted(counted.items())}
+
+    return await store.write(look)
+
+
+async def answer(store, caller, **changes):
+    return await store.write(counts.answer, organization_id=caller.tenant, **(QUESTION | changes))
+
+
+# Bins
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [
+        ("10", (10, 1)), ("10.0", (10, 1)), ("1e1", (10, 1)), ("0010", (10, 1)), ("100E-1", (10, 1)),
+        ("0.5", (5, 10)), ("2.50", (25, 10)), ("5e-1", (5, 10)), ("1e-9", (1, 10**9)),
+        ("999999999000000", (999999999000000, 1)),
+    ],
+)  # fmt: skip
+def test_a_width_is_one_number_however_it_is_written(text, width):
+    assert BinWidth.read(text) == width
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "0.0", "-1", "+1", " 1", "1 ", "1,5", ".5", "5.", "nan", "inf", "1e400", "1e-10", "1e15",
+     "1234567891", "0x1", "1_0", "\u0663", "1e99999999999", "9" * 100_000],
+)  # fmt: skip
+def test_what_is_no_width_is_refused(text):
+    assert BinWidth.read(text) is None
+
+
+def test_edges_are_written_in_plain_digits():
+    tenth = BinWidth.read("0.1")
+    assert [tenth.edge(number) for number in (-10, -3, 0, 3, 10, 123)] == ["-1", "-0.3", "0", "0.3", "1", "12.3"]
+    assert BinWidth.read("1e-9").edge(1) == "0.000000001"
+
+
+async def test_a_value_on_an_edge_is_in_the_upper_bin(store):
+    acme = await organization(store)
+    await dataset(store, acme, height="double")
+    await fill(store, acme, [0.3, 0.29999999999999993, 0.7, 1.1, -0.1, -0.05, 0, 170.2, 1e5 + 0.1])
+    assert await exact(store, acme, "0.1") == {
+        "-0.1": 2, "0": 1, "0.2": 1, "0.3": 1, "0.7": 1, "1.1": 1, "170.2": 1, "100000.1": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("width", ["10", "0.1", "0.7", "1000000", "0.000000001", "123456789", "2.5"])
+async def test_each_number_is_in_the_bin_that_decimal_arithmetic_says(store, width):
+    acme = await organization(store)
+    await dataset(store, acme, height="double")
+    steps = [float(Decimal(width) * number) for number in (1, 3, 7, 11, 29, 1001, 99999, -1, -3, -7, -99999)]
+    values = [*steps, 1e300, -1e300, 5e-324, 0.1, 123.456, 1e15, 1e15 + 1, -4503599627370497.5, 2**53, 1.8e19]
+    await fill(store, acme, values)
+    expected: dict[str, int] = {}
+    for value in values:
+        edge = _edge(str(value) if isinstance(value, int) else repr(value), width)
+        expected[edge] = expected.get(edge, 0) + 1
+    assert await exact(store, acme, width) == expected
+
+
+@pytest.mark.parametrize("width", ["10", "1", "0.1", "2.5", "7", "0.000000001", "999999999000000"])
+async def test_whole_numbers_of_64_bits_are_counted_to_the_last_digit(store, width):
+    acme = await organization(store)
+    await dataset(store, acme, height="bigint")
+    values = [0, 1, -1, 9, 10, -10, -11, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 922337203685477581]
+    await fill(store, acme, values)
+    expected: dict[str, int] = {}
+    for value in values:
+        edge = _edge(str(value), width)
+        expected[edge] = expected.get(edge, 0) + 1
+    assert await exact(store, acme, width) == expected
+
+
+def _edge(value: str, width: str) -> str:
+    edge = (Fraction(value) / Fraction(width)).__floor__() * Fraction(width)
+    sign, whole, decimals = "-" if edge < 0 else "", abs(edge).__floor__(), abs(edge) - abs(edge).__floor__()
+    digits = f"{int(decimals * 10**9):09d}".rstrip("0")
+    return f"{sign}{whole}{'.' if digits else ''}{digits}"
+
+
+@given(strategies.integers(-(10**12), 10**12), strategies.integers(1, 10**9 - 1), strategies.integers(0, 9))
+def test_an_edge_is_in_its_own_bin(number, digits, decimals):
+    width = BinWidth.read(f"{digits}e-{decimals}")
+    assert width.number(float(width.edge(number))) == number or abs(number * width.p) >= 10**15
+
+
+async def test_nulls_count_nowhere(store):
+    acme = await organization(store)
+    await dataset(store, acme, height="float?")
+    await fill(store, acme, [None, 170.5, [None, 180], {}.get("nothing")])
+    assert await exact(store, acme, "10") == {"170": 1, "180": 1}
+
+
+# Who counts where
+
+
+async def test_a_user_counts_once_however_many_rows_say_the_same(store):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [[170, 171, 172], 175])
+    assert await exact(store, acme, "10") == {"170": 2}
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3])
+async def test_a_user_counts_in_no_more_bins_than_the_dataset_says(store, bound):
+    acme = await organization(store)
+    await dataset(store, acme, buckets_per_user=bound)
+    await fill(store, acme, [[150, 160, 170, 180]] * 40 + [[150, 160]] * 7 + [150] * 5)
+    found = await exact(store, acme, "10")
+    assert sum(found.values()) == 40 * bound + 7 * min(bound, 2) + 5
+    assert await exact(store, acme, "10") == found
+    if bound == 1:
+        assert len(found) == 4  # Which bin it is, is chance to whoever has not the dataset's key.
+
+
+async def test_values_too_large_for_the_engine_s_arithmetic_are_bounded_too(store):
+    acme = await organization(store)
+    await dataset(store, acme, height="double")
+    await fill(store, acme, [[1e300, 1], [1e300, 2], 1e300])
+    found = await exact(store, acme, "10")
+    assert sum(found.values()) == 3
+
+
+# Answers
+
+
+async def test_the_same_question_has_the_same_answer_however_it_is_written(store, data):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [150 + number % 50 for number in range(5000)])
+    first = await answer(store, acme)
+    assert len(first.buckets) == 5
+    for width in ("10", "10.0", "1e1", "010"):
+        assert await answer(store, acme, bin_width=width) == first
+    with sqlite.connect(str(data / "taskhouse.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+
+
+async def test_askers_at_the_same_time_get_one_answer(store, data):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [150 + number % 200 for number in range(5000)])
+    elsewhere = SqliteStore(data / "taskhouse.db")  # As another process has it.
+    try:
+        answers = await asyncio.gather(*(answer(one, acme) for one in (store, elsewhere) * 5))
+    finally:
+        await elsewhere.close()
+    assert len({each.buckets for each in answers}) == 1
+
+
+async def test_an_upload_makes_a_new_question_of_it_and_the_old_answer_stays(store, data):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [170] * 100)
+    await answer(store, acme)
+    await upload(store, acme, {"one-more": {"heights": [{"height": 170}]}})
+    await answer(store, acme)
+    with sqlite.connect(str(data / "taskhouse.db")) as connection:
+        assert connection.execute("SELECT version FROM answers ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+async def test_an_answer_has_labels_edges_and_its_cost(store):
+    acme = await organization(store)
+    await dataset(store, acme, buckets_per_user=2)
+    await fill(store, acme, [165] * 500 + [-5] * 500)
+    found = await answer(store, acme)
+    assert found.label == "height"
+    assert [edge for edge, _ in found.buckets] == ["-10", "160"]
+    assert found.cost == cost(2)
+
+
+async def test_an_empty_dataset_has_no_buckets(store):
+    acme = await organization(store)
+    await dataset(store, acme)
+    assert (await answer(store, acme)).buckets == ()
+
+
+async def test_a_single_person_does_not_show(store):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [165] * 200 + [205])
+    # Chance lets 28 in a million through.
+    assert [edge for edge, _ in (await answer(store, acme)).buckets] == ["160"]
+
+
+def test_counts_are_noisy_around_the_truth_and_multiples_of_five():
+    released = list(noisy(dict.fromkeys(range(2000), 101)).values())
+    assert all(count % ROUND_TO == 0 for count in released)
+    assert len(set(released)) >= 3  # Each draw is its own.
+    assert abs(mean(released) - 101) < 1  # The mean's standard deviation is 0.07.
+
+
+def test_small_counts_are_left_out_and_large_ones_are_not():
+    released = noisy({"few": 0, "many": 1000})
+    assert list(released) == ["many"]
+    assert min(noisy(dict.fromkeys(range(2000), THRESHOLD)).values()) >= THRESHOLD
+
+
+def test_the_cost_grows_with_the_buckets_of_a_user():
+    assert cost(1).epsilon == 1 / SCALE
+    assert cost(1).delta < 3e-5
+    assert cost(10).epsilon == pytest.approx(10 / SCALE)
+    assert cost(1).delta < cost(2).delta < cost(10).delta < 1e-3
+
+
+# Who asks
+
+
+async def test_a_worker_counts_for_the_organization_of_its_lease(store):
+    acme, other = await organization(store), await organization(store, "other")
+    await dataset(store, acme)
+    await fill(store, acme, [165] * 500)
+    await task(store, acme, service=ACTION[0], action=ACTION[1])
+    seated = await Worker.seated(store)
+    [lease] = await seated.lease()
+    asked = {"caller": seated.caller, "lease": tuple(lease), **QUESTION}
+    assert (await store.write(datasets.count_users, **asked)).buckets == (await answer(store, acme)).buckets
+    stranger = await worker(store)
+    for changes in ({"lease": (lease.task_id, lease.attempt + 1)}, {"lease": ("x", 1)}, {"caller": stranger}):
+        with pytest.raises(LeaseEnded):
+            await store.write(datasets.count_users, **(asked | changes))
+    await seated.complete(lease)
+    with pytest.raises(LeaseEnded):
+        await store.write(datasets.count_users, **asked)
+    with pytest.raises(DatasetNotFound):
+        await store.write(datasets.count_users, caller=other, lease=None, **QUESTION)
+
+
+async def test_workers_need_a_lease_and_nobody_else_has_one(store):
+    acme = await organization(store)
+    for caller, lease in ((await worker(store), None), (acme, ("x", 1))):
+        with pytest.raises(InvalidFields) as refusal:
+            await store.write(datasets.count_users, caller=caller, lease=lease, **QUESTION)
+        assert [fault.field for fault in refusal.value.faults] == ["lease"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"column": "sex"}, ["column"]),
+        ({"column": "weight"}, ["column"]),
+        ({"bin_width": "0"}, ["bin_width"]),
+        ({"column": "x", "bin_width": "x"}, ["column", "bin_width"]),
+    ],
+)
+async def test_bad_questions_are_refused_by_field(store, changes, fields):
+    acme = await organization(store)
+    await dataset(store, acme, height="float", sex="text")
+    with pytest.raises(InvalidFields) as refusal:
+        await answer(store, acme, **changes)
+    assert [fault.field for fault in refusal.value.faults] == fields
+    faults = await store.read(counts.check_question, organization_id=acme.tenant, parameters=QUESTION | changes)
+    assert [fault.field for fault in faults] == [f"task.parameters.{field}" for field in fields]
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "a\0"])
+async def test_an_unknown_dataset_is_not_found(store, name):
+    acme = await organization(store)
+    with pytest.raises(DatasetNotFound):
+        await answer(store, acme, dataset=name)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fields"),
+    [
+        ({}, ["dataset", "column", "bin_width"]),
+        (QUESTION | {"dataset": "nothing"}, ["dataset"]),
+        (QUESTION | {"dataset": "a\0"}, ["dataset"]),
+        (QUESTION | {"where": "x"}, ["where"]),
+        (QUESTION, []),
+    ],
+)
+async def test_a_task_s_parameters_are_checked_before_it_is_taken(store, parameters, fields):
+    acme = await organization(store)
+    await dataset(store, acme)
+    faults = await store.read(counts.check_question, organization_id=acme.tenant, parameters=parameters)
+    assert [fault.field for fault in faults] == [f"task.parameters.{field}" for field in fields]
+
+
+async def test_a_kept_answer_holds_nothing_exact(store, data):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [165] * 503 + [175] * 7)
+    await answer(store, acme)
+    with sqlite.connect(str(data / "taskhouse.db")) as connection:
+        [(question, kept)] = connection.execute("SELECT question, answer FROM answers").fetchall()
+    assert orjson.loads(question) == {"bin_width": "10", "column": "height"}
+    assert set(orjson.loads(kept)) == {"buckets", "epsilon", "delta"}
+    assert all(users % 5 == 0 for _, users in orjson.loads(kept)["buckets"])

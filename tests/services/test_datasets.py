@@ -1,0 +1,145 @@
+"""DatasetService, over gRPC."""
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from google.rpc import error_details_pb2, status_pb2
+
+from server.core import credentials
+from server.core.caller import Role
+from server.core.credentials import NewToken
+from taskhouse.v1 import datasets_pb2 as pb
+from taskhouse.v1 import datasets_pb2_grpc
+from taskhouse.v1.work_pb2 import LeaseName
+from tests.core.filled import fill
+from tests.core.scenes import HOUSE, organization
+
+
+async def bearer(store, name, kind=Role.TOKEN_ADMIN):
+    token = credentials.make_token()
+    wanted = NewToken(organization=name, kind=kind)
+    await store.write(credentials.create_token, caller=HOUSE, wanted=wanted, digest=credentials.token_digest(token))
+    return (("authorization", f"Bearer {token}"),)
+
+
+@pytest_asyncio.fixture
+async def stub(server):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield datasets_pb2_grpc.DatasetServiceStub(channel)
+
+
+@pytest_asyncio.fixture
+async def acme(store):
+    return await organization(store)
+
+
+@pytest_asyncio.fixture
+async def admin(store, acme):
+    return await bearer(store, "acme")
+
+
+def heights(**changes) -> pb.Dataset:
+    columns = [pb.Column(name="height", type=pb.COLUMN_TYPE_FLOAT), pb.Column(name="sex", type=pb.COLUMN_TYPE_TEXT)]
+    return pb.Dataset(**({"name": "heights", "columns": columns} | changes))
+
+
+async def refused(call) -> tuple[grpc.StatusCode, str, list[str]]:
+    """Return code, reason and bad fields of a refusal."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    details = dict(raised.value.trailing_metadata())["grpc-status-details-bin"]
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status_pb2.Status.FromString(details).details:
+        detail.Unpack(info) or detail.Unpack(bad)
+    return raised.value.code(), info.reason, [violation.field for violation in bad.field_violations]
+
+
+async def test_a_declared_dataset_is_found_and_listed(stub, admin):
+    declared = await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    assert declared.buckets_per_user == 1
+    assert declared.version == 0
+    assert declared.create_time.seconds > 1_700_000_000
+    assert heights(buckets_per_user=1, create_time=declared.create_time) == declared
+    assert await stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=admin) == declared
+    page = await stub.ListDatasets(pb.ListDatasetsRequest(), metadata=admin)
+    assert page == pb.ListDatasetsResponse(datasets=[declared])
+    assert await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin) == declared
+
+
+async def test_other_columns_under_the_same_name_are_refused(stub, admin):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    other = pb.CreateDatasetRequest(dataset=heights(columns=[pb.Column(name="x", type=pb.COLUMN_TYPE_TEXT)]))
+    code, reason, _ = await refused(stub.CreateDataset(other, metadata=admin))
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "DATASET_EXISTS")
+
+
+async def test_all_faults_of_a_declaration_are_told_by_field(stub, admin):
+    columns = [pb.Column(name="1"), pb.Column(name="a", type=99)]
+    call = stub.CreateDataset(
+        pb.CreateDatasetRequest(dataset=pb.Dataset(columns=columns, buckets_per_user=-1)), metadata=admin
+    )
+    assert await refused(call) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        ["dataset.columns[0].type", "dataset.columns[1].type", "dataset.name", "dataset.columns[0].name",
+         "dataset.buckets_per_user"],
+    )  # fmt: skip
+
+
+async def test_counts_are_anonymised_and_the_same_for_all_askers(stub, store, acme, admin):
+    await stub.CreateDataset(
+        pb.CreateDatasetRequest(dataset=heights(columns=[pb.Column(name="height", type=pb.COLUMN_TYPE_FLOAT)])),
+        metadata=admin,
+    )
+    await fill(store, acme, [155] * 503 + [165.5] * 203 + [204])
+    asked = pb.CountUsersRequest(dataset="heights", column="height", bin_width="10")
+    counted = await stub.CountUsers(asked, metadata=admin)
+    assert [(one.label, one.value) for one in counted.buckets] == [("height", "150"), ("height", "160")]
+    assert all(one.count % 5 == 0 for one in counted.buckets)
+    assert counted.epsilon == 0.5
+    assert 0 < counted.delta < 3e-5
+    other = await bearer(store, "acme", Role.TOKEN_WRITE)
+    assert await stub.CountUsers(asked, metadata=other) == counted
+
+
+async def test_reading_is_not_enough_to_count(stub, store, admin):
+    reader = await bearer(store, "acme", Role.TOKEN_READ)
+    code, reason, _ = await refused(stub.CountUsers(pb.CountUsersRequest(), metadata=reader))
+    assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+
+
+async def test_a_worker_s_lease_must_be_live(stub, store, admin):
+    worker = await bearer(store, "", Role.TOKEN_WRITE)
+    ended = pb.CountUsersRequest(dataset="heights", lease=LeaseName(task_id="x", attempt=1))
+    code, reason, _ = await refused(stub.CountUsers(ended, metadata=worker))
+    assert (code, reason) == (grpc.StatusCode.ABORTED, "LEASE_ENDED")
+    assert await refused(stub.CountUsers(pb.CountUsersRequest(), metadata=worker)) == (
+        grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["lease"],
+    )  # fmt: skip
+
+
+async def test_another_organization_s_dataset_is_not_found(stub, store, admin):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    await organization(store, "other")
+    stranger = await bearer(store, "other")
+    asked = pb.CountUsersRequest(dataset="heights", column="height", bin_width="10")
+    for call in (
+        stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=stranger),
+        stub.CountUsers(asked, metadata=stranger),
+    ):
+        code, reason, _ = await refused(call)
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "DATASET_NOT_FOUND")
+
+
+@pytest.mark.parametrize("changes", [{"page_size": -1}, {"page_token": "!"}])
+async def test_bad_pages_are_refused_by_field(stub, admin, changes):
+    code, reason, fields = await refused(stub.ListDatasets(pb.ListDatasetsRequest(**changes), metadata=admin))
+    assert (code, reason, fields) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", list(changes))
+
+
+def test_nothing_in_the_contract_reads_rows():
+    service = pb.DESCRIPTOR.services_by_name["DatasetService"]
+    assert {method.name for method in service.methods} == {
+        "CreateDataset", "GetDataset", "ListDatasets", "CountUsers",
+    }  # fmt: skip
