@@ -106,7 +106,8 @@ def _context(key: Path, ca: Path) -> ssl.SSLContext:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     _load("--ca", ca, context.load_verify_locations)
-    _load("--key", key, context.load_cert_chain)
+    # A password would be asked for on the terminal, and gRPC cannot be given one.
+    _load("--key", key, lambda file: context.load_cert_chain(file, password=lambda: ""))
     return context
 
 
@@ -114,6 +115,7 @@ def _load(option: str, file: Path, load: Callable[[Path], None]) -> None:
     try:
         load(file)
     except ssl.SSLError as error:
-        raise WorkerRefused(f"{option} {file} is not a PEM file with what is needed") from error
+        what = "a certificate" if option == "--ca" else "an unencrypted key and its certificate"
+        raise WorkerRefused(f"{option} {file} is not a PEM file with {what}") from error
     except OSError as error:
         raise WorkerRefused(f"cannot read {option} {file}: {error.strerror}") from error
