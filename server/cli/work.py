@@ -95,7 +95,7 @@ def _load(name: str) -> Worker:
     except AttributeError as error:
         raise click.ClickException(f"--module {name}: {error}") from error
     if not isinstance(found, Worker):
-        raise click.ClickException(f"--module {name}: that is a {type(found).__name__}, not a Worker")
+        raise click.ClickException(f"--module {name}: that is of type {type(found).__name__}, not a Worker")
     return found
 
 
