@@ -1,8 +1,9 @@
 """The aircloak API: task results for analysts, uploads for data owners."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 import orjson
@@ -23,6 +24,7 @@ from taskhouse.rest.v1 import aircloak_pb2_grpc
 DEFAULT_PAGE = 10
 MAX_PAGE = 10_000
 QUICK_ROWS = 500  # A page whose last row is further on may take over 5 ms.
+MAX_KEPT_PAGES, MAX_KEPT_BYTES = 200, 16 * 1024  # So about 3 MiB of messages at most, and as much again around them.
 MAX_ERROR = 1000  # characters; a refusal has 4 KiB, and each may take six bytes.
 ORIGINAL_METHOD = "x-envoy-original-method"
 PATHS = (
@@ -31,6 +33,9 @@ PATHS = (
     (re.compile("/(bulk_)?insert/?"), "POST, OPTIONS"),
 )
 _Code = grpc.StatusCode
+
+Page = tuple[str, int, int, int]
+"""Task id, page, per_page, and the total of results."""
 
 
 class Told(NamedTuple):
@@ -79,30 +84,34 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._uploads = Uploads(store)
+        self._pages = Pages()
 
     async def GetTaskResults(self, request: pb.GetTaskResultsRequest, context: Context) -> pb.GetTaskResultsResponse:  # noqa: N802 - as generated.
         """Answer a page; or 304, if the caller has it."""
         page = request.page if request.HasField("page") else 1
         per_page = request.per_page if request.HasField("per_page") else DEFAULT_PAGE
         _check(page, per_page)
-        read = self._store.read if page * per_page <= QUICK_ROWS else self._store.scan
-        found = await read(
-            results.numbered_page,
-            caller=current_caller(),
-            task_id=request.task_id.removesuffix(".json"),
-            number=page,
-            size=per_page,
-        )
+        answer = await self._page(request.task_id.removesuffix(".json"), page, per_page)
         metadata = dict(context.invocation_metadata() or ())
         if ORIGINAL_PATH in metadata:
-            # Results are only ever added, so the total says whether the page is still the same.
-            tag = f'W/"{found.total}-{page}-{per_page}"'
+            tag = f'W/"{answer.count}-{page}-{per_page}"'
             if _has(str(metadata.get("if-none-match", "")), tag):
                 await context.send_initial_metadata((("etag", tag), ("x-taskhouse-status", "304")))
                 return pb.GetTaskResultsResponse()
             await context.send_initial_metadata((("etag", tag),))
-        items = map(_item, found.items)
-        return pb.GetTaskResultsResponse(success=True, count=found.total, page=page, per_page=per_page, items=items)
+        return answer
+
+    async def _page(self, task_id: str, page: int, per_page: int) -> pb.GetTaskResultsResponse:
+        caller = current_caller()
+        total = await self._store.read(results.count, caller=caller, task_id=task_id)
+        if kept := self._pages.get((task_id, page, per_page, total)):
+            return kept
+        read = self._store.read if page * per_page <= QUICK_ROWS else self._store.scan
+        found = await read(results.numbered_page, caller=caller, task_id=task_id, number=page, size=per_page)
+        items: Any = map(_item, found.items)  # What the stubs do not know: protobuf takes fields for a message.
+        answer = pb.GetTaskResultsResponse(success=True, count=found.total, page=page, per_page=per_page, items=items)
+        self._pages.keep((task_id, page, per_page, found.total), answer)
+        return answer
 
     async def BulkInsert(self, request: pb.BulkInsertRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Store rows of many users."""
@@ -132,6 +141,31 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
         return httpbody_pb2.HttpBody()
 
 
+class Pages:
+    """Pages that were asked for lately, as messages: reading and making one costs more than all else of a call.
+
+    Results are only ever added, and the newest come first: a task's page with the same total is the same. The total is
+    read from the store, for the task's owner, before a page is looked for here.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Page, pb.GetTaskResultsResponse] = OrderedDict()
+
+    def get(self, page: Page) -> pb.GetTaskResultsResponse | None:
+        """Return the page if it is kept. It is not to be changed."""
+        found = self._kept.get(page)
+        if found is not None:
+            self._kept.move_to_end(page)
+        return found
+
+    def keep(self, page: Page, message: pb.GetTaskResultsResponse) -> None:
+        """Keep the page for a while, unless it is large."""
+        if message.ByteSize() <= MAX_KEPT_BYTES:
+            self._kept[page] = message
+            if len(self._kept) > MAX_KEPT_PAGES:
+                self._kept.popitem(last=False)
+
+
 def _check(page: int, per_page: int) -> None:
     faults = []
     if page < 1:
@@ -157,16 +191,17 @@ def _original(context: Context) -> tuple[str, str]:
     return re.sub("/{2,}", "/", str(path).split("?", 1)[0]), str(metadata.get(ORIGINAL_METHOD, ""))
 
 
-def _item(item: Item) -> pb.TaskResult:
+def _item(item: Item) -> dict[str, object]:
+    """Return a TaskResult's fields. As plain values: messages that are then copied cost four times as much."""
     content = orjson.loads(item.content)
-    return pb.TaskResult(
-        published_at=item.publish_time // 1000,
-        buckets=[
-            pb.TaskResultBucket(name=f"{label}: {value}" if value and value.strip() else label, value=count)
+    return {
+        "published_at": item.publish_time // 1000,
+        "buckets": [
+            {"name": f"{label}: {value}" if value and value.strip() else label, "value": count}
             for label, value, count in content["buckets"]
         ],
-        exceptions=[pb.TaskResultException(error=error, count=count) for error, count in content["exceptions"]],
-    )
+        "exceptions": [{"error": error, "count": count} for error, count in content["exceptions"]],
+    }
 
 
 def _key(key: Credential) -> pb.AircloakKey:
