@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -29,6 +29,7 @@ class Part:
     command: Sequence[str]
     ready_line: str | None = None  # what it prints on standard output once it answers; None: see `answers`
     answers: Callable[[], bool] | None = None  # asked until it says yes
+    environment: Mapping[str, str] = field(default_factory=dict)  # besides this process's own
     process: "subprocess.Popen[str] | None" = None
     ready: threading.Event = field(default_factory=threading.Event)
     reason: str = ""
@@ -39,6 +40,7 @@ class Part:
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands.
                 self.command,
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

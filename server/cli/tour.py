@@ -121,7 +121,7 @@ class _Tour:
             while time.monotonic() < deadline:
                 now = self._call("runner.pem", "GET", f"/v1/tasks/{task['id']}")
                 if now["state"] not in ("TASK_STATE_PENDING", "TASK_STATE_RUNNING"):
-                    return now
+                    return dict(now)
                 time.sleep(0.05)
             raise click.ClickException(
                 f"the task {task['id']} is not done after {TASK_SECONDS:.0f} s: does a worker run?"

@@ -21,6 +21,8 @@ from server.sockets import admin_socket, existing, server_socket
 from server.store import migrate
 from server.supervisor import House, Part, PartFailed
 
+FRUGAL = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
+"""Python's own allocator keeps a megabyte for a few live bytes in it; after large uploads that doubles a server."""
 START_SECONDS = 30.0  # Machines can be slow at the first start; with data it takes about two.
 
 
@@ -71,7 +73,12 @@ def _house(settings: Settings, config: Path | None) -> House:
     for stale in existing(settings.data):
         stale.unlink()  # Of processes that were killed; the lock on DIR says that none of them runs.
     servers = [
-        Part(f"server {number}", [*us, "serve", *common, "--number", str(number)], ready_line=READY)
+        Part(
+            f"server {number}",
+            [*us, "serve", *common, "--number", str(number)],
+            ready_line=READY,
+            environment=FRUGAL,
+        )
         for number in range(settings.processes)
     ]
     configuration = config_for(settings, [server_socket(settings.data, number) for number in range(settings.processes)])

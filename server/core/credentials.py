@@ -13,6 +13,7 @@ from server.core.caller import HOUSE_ROLES, TOKEN_ROLES, Caller, Role
 from server.core.errors import CredentialNotFound, CredentialTaken, Fault, InvalidFields, invalid
 from server.core.organizations import is_one_line, owner
 from server.core.pages import MAX_PAGE, Page, read_page
+from server.core.uploads import MAX_USER_ID
 from server.store import credentials as store
 from server.store.engine import Tx
 
@@ -21,7 +22,6 @@ DAY_SECONDS = 86_400
 KEY_VALID_SECONDS = 825 * DAY_SECONDS  # Unless a request says otherwise.
 MAX_VALID_SECONDS = 3650 * DAY_SECONDS
 MAX_NAME_LENGTH = 100
-MAX_USER_LENGTH = 200
 MIN_PASSWORD, MAX_PASSWORD = 4, 1000  # characters
 TOKEN_PREFIX = "th_"  # noqa: S105 - lets people, and scanners of published code, see what it is.
 TOKEN_ALPHABET = string.ascii_letters + string.digits
@@ -76,8 +76,8 @@ class NewKey:
         if self.kind is not Role.UPLOAD_USER:
             if self.user_id:
                 faults.append(Fault("user", "only a key of kind upload_user has one"))
-        elif not 1 <= len(self.user_id) <= MAX_USER_LENGTH or not is_one_line(self.user_id):
-            faults.append(Fault("user", f"must be 1 to {MAX_USER_LENGTH} characters, no control characters"))
+        elif not 1 <= len(self.user_id) <= MAX_USER_ID or not is_one_line(self.user_id):
+            faults.append(Fault("user", f"must be 1 to {MAX_USER_ID} characters, no control characters"))
         return faults
 
 

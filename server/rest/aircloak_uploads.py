@@ -1,6 +1,7 @@
 """`POST /bulk_insert` and `POST /insert`: how uploads come in over HTTP, and what is answered."""
 
 import asyncio
+import ctypes
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from taskhouse.rest.v1 import aircloak_pb2
 
 MAX_BODY = 10 * 1024 * 1024  # bytes, as sent and as inflated
 MAX_FAULTS_OF_A_SUCCESS = 1024 * 1024  # bytes; a refusal's must fit into a header
+IDLE_SECONDS = 1.0  # after a large upload, until its memory goes back to the system
 INLINE_BODY = 64 * 1024  # bytes; reading more holds up everybody else, and is done in a thread
 
 P = ParamSpec("P")
@@ -61,7 +63,7 @@ class Uploads:
         permissive = mode == "permissive"
         if len(text) <= INLINE_BODY:
             return await self._store_all(context, text, user_id=user_id, permissive=permissive)
-        with _collector.paused():
+        with _large_uploads.one():
             return await self._store_all(context, text, user_id=user_id, permissive=permissive)
 
     async def _store_all(
@@ -123,25 +125,33 @@ async def _at_once(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     return work(*args, **kwargs)
 
 
-class _Collector:
+class _LargeUploads:
     """Keeps the garbage collector from looking, again and again, at the million objects of a large upload.
 
-    It would find nothing and take half as long as all the rest. Uploads overlap, so those under way are counted.
+    It would find nothing and take half as long as all the rest. Uploads overlap, so those under way are counted. After
+    the last of them the memory goes back to the system: the allocator would keep more than all the rest of the process.
     """
 
     def __init__(self) -> None:
-        self._uploads = 0
+        self._under_way = 0
+        self._libc = ctypes.CDLL(None)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def one(self) -> Iterator[None]:
+        """Note a large upload, from before it is read until it is answered."""
         gc.disable()
-        self._uploads += 1
+        self._under_way += 1
         try:
             yield
         finally:
-            self._uploads -= 1
-            if not self._uploads:
+            self._under_way -= 1
+            if not self._under_way:
                 gc.enable()
+                asyncio.get_running_loop().call_later(IDLE_SECONDS, self._give_back)
+
+    def _give_back(self) -> None:
+        if not self._under_way:
+            self._libc.malloc_trim(0)
 
 
-_collector = _Collector()
+_large_uploads = _LargeUploads()

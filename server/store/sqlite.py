@@ -53,10 +53,12 @@ class _Compiled:
 class SqliteTx:
     """A transaction that calls the driver directly and never suspends."""
 
-    __slots__ = ("_compiled", "_cursor", "now")
+    __slots__ = ("_compiled", "_cursor", "execute", "now")
 
     def __init__(self, connection: sqlite.Connection, compiled: dict[Query[Any] | Command, _Compiled]) -> None:
         self._cursor = connection.cursor()
+        # For the engine. connection.execute would make a cursor each time, and remember what the last 200 of them held.
+        self.execute = self._cursor.execute
         self._compiled = compiled
         self.now = 0
 
@@ -145,28 +147,26 @@ class SqliteStore:
     # Reading
 
     async def read(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._read(self._quick_tx, self._quick, verb, *args, **kwargs)
+        return self._read(self._quick_tx, verb, *args, **kwargs)
 
     async def scan(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         def in_thread() -> T:
             connection = _connect(self._path)
             try:
-                return self._read(SqliteTx(connection, self._compiled), connection, verb, *args, **kwargs)
+                return self._read(SqliteTx(connection, self._compiled), verb, *args, **kwargs)
             finally:
                 connection.close()
 
         return await self._loop.run_in_executor(self._scanners, in_thread)
 
-    def _read(
-        self, tx: SqliteTx, connection: sqlite.Connection, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def _read(self, tx: SqliteTx, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         tx.now = time.time_ns() // 1000
         try:
-            connection.execute("BEGIN")
+            tx.execute("BEGIN")
             try:
                 return _drive(cast("Coroutine[Any, Any, T]", verb(tx, *args, **kwargs)))
             finally:
-                connection.execute("ROLLBACK")
+                tx.execute("ROLLBACK")
         except sqlite.OperationalError as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -199,16 +199,15 @@ class SqliteStore:
 
     def _commit_together(self, tx: SqliteTx, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]]:
         """Run the jobs in one transaction, each in its savepoint, and return after the commit."""
-        connection = self._writing
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            tx.execute("BEGIN IMMEDIATE")
             tx.now = time.time_ns() // 1000
             outcomes = [self._run_in_savepoint(tx, job) for job in jobs]
-            connection.execute("COMMIT")
+            tx.execute("COMMIT")
         except sqlite.Error as error:  # The transaction as a whole is lost, for example on a full disk.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            if self._writing.in_transaction:
+                tx.execute("ROLLBACK")
             lost = StoreUnavailable(str(error))
             return [(None, lost) for _ in jobs]
         else:
@@ -217,17 +216,16 @@ class SqliteStore:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _run_in_savepoint(self, tx: SqliteTx, job: _Job) -> tuple[Any, BaseException | None]:
-        connection = self._writing
-        connection.execute("SAVEPOINT verb")
+        tx.execute("SAVEPOINT verb")
         try:
             value = _drive(cast("Coroutine[Any, Any, Any]", job.verb(tx, *job.args, **job.kwargs)))
         except sqlite.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a verb raises belongs to its caller, not to the batch.
-            connection.execute("ROLLBACK TO verb")
-            connection.execute("RELEASE verb")
+            tx.execute("ROLLBACK TO verb")
+            tx.execute("RELEASE verb")
             return None, error
-        connection.execute("RELEASE verb")
+        tx.execute("RELEASE verb")
         return value, None
 
     def _answer(self, jobs: list[_Job], outcomes: list[tuple[Any, BaseException | None]]) -> None:

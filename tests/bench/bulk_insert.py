@@ -77,5 +77,6 @@ def measure(folder: Path) -> None:
             f" orjson.loads + executemany: {statistics.median(b for _, b in pairs):.2f} s;"
             f" ratio median {statistics.median(ratios):.2f} (min {ratios[0]:.2f}, max {ratios[-1]:.2f}), limit 2.5"
         )
+        time.sleep(2)  # The last upload's memory goes back a second after it.
         for pid in house.processes()["server"]:
             print(f"server process: {resident_mb(pid):.0f} MB resident, limit 120")

@@ -134,7 +134,7 @@ def test_a_file_that_is_there_is_not_written_over(acme, tmp_path):
             1,
             "--user: only a key of kind upload_user",
         ),
-        (("--org", "acme", "--kind", "upload_user", "--out", "k.pem"), 1, "--user: must be 1 to 200 characters"),
+        (("--org", "acme", "--kind", "upload_user", "--out", "k.pem"), 1, "--user: must be 1 to 255 characters"),
         (("--org", "acme", "--kind", "admin", "--out", "k.pem", "--expires", "4000d"), 1, "--expires: must be from"),
         (("--org", "acme", "--kind", "admin", "--out", "k.pfx", "--password-file", "none"), 1, "none: No such file"),
         (

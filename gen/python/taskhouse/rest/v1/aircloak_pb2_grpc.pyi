@@ -48,14 +48,15 @@ class AircloakServiceStub:
     """Uploads rows of many users: `{user: {table: [row, …]}}`. All rows of a user are stored or none. HttpBody, as users and
     tables are keys of the body, and as it may be gzip.
 
-    With `validation_mode: strict` (the default) one bad row refuses all; with `permissive` the good rows are stored and
-    the answer is 202 with the errors of the others.
+    With `validation_mode: strict` (the default) one bad row refuses all; with `permissive` the rows of the good users are
+    stored and the answer is 202 with the errors of the others.
 
     Who: upload_any. Errors: 401; 413 over 10 MiB; 415 for an encoding other than gzip; 422 with `errors`, a text or a map from
     user to texts.
     """
     Insert: _grpc.UnaryUnaryMultiCallable[_aircloak_pb2.InsertRequest, _httpbody_pb2.HttpBody]
     """Uploads rows of the one user whom the certificate names: `{table: [row, …]}`. HttpBody, as tables are keys of the body.
+    With `validation_mode: permissive` every good row is stored.
 
     Who: upload_user. Errors: as BulkInsert.
     """
@@ -89,14 +90,15 @@ class AircloakServiceAsyncStub(AircloakServiceStub):
     """Uploads rows of many users: `{user: {table: [row, …]}}`. All rows of a user are stored or none. HttpBody, as users and
     tables are keys of the body, and as it may be gzip.
 
-    With `validation_mode: strict` (the default) one bad row refuses all; with `permissive` the good rows are stored and
-    the answer is 202 with the errors of the others.
+    With `validation_mode: strict` (the default) one bad row refuses all; with `permissive` the rows of the good users are
+    stored and the answer is 202 with the errors of the others.
 
     Who: upload_any. Errors: 401; 413 over 10 MiB; 415 for an encoding other than gzip; 422 with `errors`, a text or a map from
     user to texts.
     """
     Insert: _aio.UnaryUnaryMultiCallable[_aircloak_pb2.InsertRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Uploads rows of the one user whom the certificate names: `{table: [row, …]}`. HttpBody, as tables are keys of the body.
+    With `validation_mode: permissive` every good row is stored.
 
     Who: upload_user. Errors: as BulkInsert.
     """
@@ -139,8 +141,8 @@ class AircloakServiceServicer(metaclass=_abc_1.ABCMeta):
         """Uploads rows of many users: `{user: {table: [row, …]}}`. All rows of a user are stored or none. HttpBody, as users and
         tables are keys of the body, and as it may be gzip.
 
-        With `validation_mode: strict` (the default) one bad row refuses all; with `permissive` the good rows are stored and
-        the answer is 202 with the errors of the others.
+        With `validation_mode: strict` (the default) one bad row refuses all; with `permissive` the rows of the good users are
+        stored and the answer is 202 with the errors of the others.
 
         Who: upload_any. Errors: 401; 413 over 10 MiB; 415 for an encoding other than gzip; 422 with `errors`, a text or a map from
         user to texts.
@@ -153,6 +155,7 @@ class AircloakServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """Uploads rows of the one user whom the certificate names: `{table: [row, …]}`. HttpBody, as tables are keys of the body.
+        With `validation_mode: permissive` every good row is stored.
 
         Who: upload_user. Errors: as BulkInsert.
         """
