@@ -79,13 +79,16 @@ class Leasing:
         self._poke.set()
 
     async def _run_until_stopping(self) -> None:
-        parts = [asyncio.ensure_future(self._serve()), asyncio.ensure_future(self._watch())]
-        try:
-            await self._stopping.wait()
-        finally:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        while not stopping.done():
+            parts = [asyncio.ensure_future(self._serve()), asyncio.ensure_future(self._watch())]
+            await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
             for part in parts:
                 part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+            for failure in await asyncio.gather(*parts, return_exceptions=True):
+                if isinstance(failure, Exception):  # Nobody foresaw it; workers must not wait for ever because of it.
+                    log.error("leasing failed, and starts again", exc_info=failure)
+                    await asyncio.sleep(RETRY_SECONDS)
 
     async def _watch(self) -> None:
         generation = self._store.generation

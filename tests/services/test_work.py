@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
-from server.core import credentials, tasks
+from server.core import credentials, tasks, work
 from server.core.caller import Caller, Role
 from server.core.credentials import NewToken
 from server.store import tasks as stored_tasks
@@ -327,3 +327,19 @@ async def test_only_workers_may_work(channel, store):
     operator, _ = await token_of_the_house(store, Role.TOKEN_ADMIN)
     stream = Stream(channel, operator)
     assert (await stream.refusal())[0] is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_leasing_goes_on_after_a_failure_that_nobody_foresaw(stream, store, caller, monkeypatch, caplog):
+    failures = [ZeroDivisionError("unforeseen")]
+    real = work.look
+
+    async def look(tx, **values):
+        if failures:
+            raise failures.pop()
+        return await real(tx, **values)
+
+    monkeypatch.setattr(work, "look", look)
+    created = await task(store, caller)
+    await stream.hello()
+    assert [lease.task_id for lease in await stream.leases()] == [created.id]
+    assert "leasing failed, and starts again" in caplog.text
