@@ -159,7 +159,7 @@ async def test_the_house_has_no_key_of_an_organization_s_kind(store):
         ({"kind": None}, ["kind"]),
         ({"kind": Role.TOKEN_ADMIN}, ["kind"]),
         ({"kind": Role.UPLOAD_USER}, ["user"]),
-        ({"kind": Role.UPLOAD_USER, "user_id": "x" * 201}, ["user"]),
+        ({"kind": Role.UPLOAD_USER, "user_id": "x" * 256}, ["user"]),
         ({"kind": Role.UPLOAD_USER, "user_id": "a\nb"}, ["user"]),
         ({"kind": Role.WEB_API, "user_id": "u"}, ["user"]),
         ({"kind": Role.WEB_API, "display_name": "x" * 101}, ["display_name"]),
