@@ -8,7 +8,8 @@ import threading
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -25,8 +26,11 @@ from server.worker.houses import House, SocketHouse, TlsHouse, WorkerRefused
 from server.worker.kit import Worker
 from server.worker.session import Session
 
+AWAKE_SECONDS = 0.5
 READY = "worker ready"
 TOKEN_FILE = "worker.token"  # noqa: S105 - a file's name.
+
+T = TypeVar("T")
 
 
 @click.command()
@@ -65,10 +69,19 @@ def _run(session: Session, grace_seconds: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: events.put("stop"))
     threading.Thread(target=run, daemon=True, name="session").start()
-    while (event := events.get()) == "stop":
+    while (event := _next(events)) == "stop":
         session.stop(graces.pop() if graces else 0.0)
     if isinstance(event, BaseException):
         raise event
+
+
+def _next(events: SimpleQueue[T]) -> T:
+    """Wait for an event, awake now and then: the system may give a signal to a thread for which Python wakes nobody."""
+    while True:
+        try:
+            return events.get(timeout=AWAKE_SECONDS)
+        except Empty:
+            continue
 
 
 class _Ready:
