@@ -21,6 +21,7 @@ KEY_ROLES = frozenset(Role) - TOKEN_ROLES
 DAY_SECONDS = 86_400
 KEY_VALID_SECONDS = 825 * DAY_SECONDS  # Unless a request says otherwise.
 MAX_VALID_SECONDS = 3650 * DAY_SECONDS
+MAX_LISTED = 10_000
 MAX_NAME_LENGTH = 100
 MIN_PASSWORD, MAX_PASSWORD = 4, 1000  # characters
 TOKEN_PREFIX = "th_"  # noqa: S105 - lets people, and scanners of published code, see what it is.
@@ -202,12 +203,12 @@ async def page_of_all(tx: Tx, *, page_token: str) -> Page[Credential]:
 
 
 async def keys_of(tx: Tx, *, organization_id: int) -> list[Credential]:
-    """Return all keys of an organization: those that are not revoked, then those that are, each newest first.
+    """Return an organization's keys: those that are not revoked, then those that are, each newest first.
 
-    An organization may have very many, one for each of its users: scan for it.
+    It may have very many, one for each of its users: scan for it, and see at most MAX_LISTED credentials.
     """
-    keys = [each for each in map(_credential, await store.all_of(tx, organization_id)) if not each.is_token]
-    return sorted(keys, key=lambda key: key.revoke_time is not None)  # Sorting keeps the order of equals.
+    found = await store.live_first(tx, organization=organization_id, most=MAX_LISTED)
+    return [each for each in map(_credential, found) if not each.is_token]
 
 
 async def revoke(tx: Tx, *, caller: Caller, credential_id: str) -> Credential:

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, fields
 
+MAX_VALUE = 200  # characters of what a caller sent, in what it is told
+MAX_FAULTS = 50
+MAX_DESCRIPTION = 300  # characters
+
 
 @dataclass(eq=False)
 class Refusal(Exception):
@@ -12,7 +16,7 @@ class Refusal(Exception):
 
     def metadata(self) -> dict[str, str]:
         """Return the fields as text, as google.rpc.ErrorInfo carries them."""
-        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        return {field.name: cut(str(getattr(self, field.name)), MAX_VALUE) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,25 @@ class InvalidFields(Refusal):
     faults: tuple[Fault, ...]
 
     def __str__(self) -> str:
-        return "; ".join(f"{fault.field}: {fault.description}" for fault in self.faults)
+        return "; ".join(f"{fault.field}: {fault.description}" for fault in self.told())
+
+    def told(self) -> tuple[Fault, ...]:
+        """Return as many of the faults as a caller is told, each no longer than it may be."""
+        told = tuple(
+            Fault(cut(fault.field, MAX_VALUE), cut(fault.description, MAX_DESCRIPTION))
+            for fault in self.faults[:MAX_FAULTS]
+        )
+        more = len(self.faults) - len(told)
+        return (*told, Fault("", f"and {more} more faults")) if more else told
 
     def metadata(self) -> dict[str, str]:
         """Return nothing: the faults travel as a google.rpc.BadRequest."""
         return {}
+
+
+def cut(text: str, most: int) -> str:
+    """Return the text, or its beginning if it is longer than `most` characters: a refusal must fit into headers."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def invalid(field: str, description: str) -> InvalidFields:

@@ -2,13 +2,15 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
 
 from server.core.errors import invalid
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+MAX_PAGE_BYTES = 2 * 1024 * 1024  # of what clients stored; gRPC's clients take answers of 4 MiB
 T = TypeVar("T")
 
 
@@ -30,6 +32,11 @@ class Asked(NamedTuple):
         """How many items to look for: one more tells that there is another page."""
         return self.size + 1
 
+    def within(self, sizes: Iterable[int]) -> "Asked":
+        """Return what of the page fits into MAX_PAGE_BYTES, given its items' sizes in bytes; at least one item."""
+        fitting = sum(1 for total in accumulate(sizes) if total <= MAX_PAGE_BYTES)
+        return Asked(min(self.size, max(fitting, 1)), self.after)
+
     def of(self, found: Sequence[T], key: Callable[[T], str]) -> Page[T]:
         """Return the page, of the up to `most` items that were found."""
         items = found[: self.size]
@@ -49,6 +56,9 @@ def _token(key: str) -> str:
 
 def _key(token: str) -> str:
     try:
-        return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        key = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise invalid("page_token", "must be the next_page_token of the page before") from error
+    if not key.isprintable():  # No key has control characters, and PostgreSQL's text cannot hold NUL.
+        raise invalid("page_token", "must be the next_page_token of the page before")
+    return key

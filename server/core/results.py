@@ -15,7 +15,8 @@ from server.store.results import Item as Item
 
 MAX_LABEL = 200
 MAX_TEXT = 2000
-MAX_CONTENT_BYTES = 1024 * 1024
+MAX_CONTENT_BYTES = 400 * 1024  # of one result, as it is kept
+MAX_NUMBERED_BYTES = 4 * 1024 * 1024  # of a page's results, as they are kept: at least ten
 _KEY = re.compile(r"([0-9]{1,18})\.([0-9a-f-]{36})")
 
 Bucket = tuple[str, str | None, int]
@@ -83,6 +84,7 @@ async def page(tx: Tx, *, caller: Caller, task_id: str, page_size: int, page_tok
     asked = read_page(page_size, page_token)
     before = _before(asked.after) if asked.after else None
     total = await count(tx, caller=caller, task_id=task_id)
+    asked = asked.within(await store.sizes(tx, task_id=task_id, before=before, most=asked.size))
     found = await store.page(tx, task_id=task_id, before=before, most=asked.most)
     return ResultPage(asked.of([_result(one) for one in found], lambda one: f"{one.publish_time}.{one.id}"), total)
 
@@ -96,7 +98,7 @@ async def count(tx: Tx, *, caller: Caller, task_id: str) -> int:
 
 
 async def numbered_page(tx: Tx, *, caller: Caller, task_id: str, number: int, size: int) -> NumberedPage:
-    """Return the page with this number, from 1; one past the end is empty. Raises TaskNotFound.
+    """Return the page with this number, from 1; one past the end is empty. Raises TaskNotFound, InvalidFields.
 
     As results are only ever added, and the newest come first, a page with the same total is the same.
     """
@@ -104,6 +106,10 @@ async def numbered_page(tx: Tx, *, caller: Caller, task_id: str, number: int, si
     skipped = (number - 1) * size
     if skipped >= total:
         return NumberedPage(total, [])
+    if size * MAX_CONTENT_BYTES > MAX_NUMBERED_BYTES:  # It could be too large: look.
+        sizes = await store.sizes_of_page(tx, task_id=task_id, skipped=skipped, most=size)
+        if sum(sizes) > MAX_NUMBERED_BYTES:
+            raise invalid("per_page", f"the page would have more than {MAX_NUMBERED_BYTES} bytes; ask for fewer")
     return NumberedPage(total, await store.numbered_page(tx, task_id=task_id, skipped=skipped, most=size))
 
 

@@ -118,7 +118,10 @@ async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str) -> Pa
     asked = read_page(page_size, page_token)
     if asked.after and _uuid(asked.after) != asked.after:
         raise invalid("page_token", "must be the next_page_token of the page before")
-    found = await store.page(tx, organization_id=caller.tenant, before=asked.after, most=asked.most)
+    owner = caller.tenant
+    sizes = await store.sizes(tx, organization_id=owner, before=asked.after, most=asked.size)
+    asked = asked.within(sizes)
+    found = await store.page(tx, organization_id=owner, before=asked.after, most=asked.most)
     return asked.of([_task(one) for one in found], lambda task: task.id)
 
 

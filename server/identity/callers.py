@@ -20,6 +20,7 @@ class Callers:
     async def find(self, digest: bytes, *, token: bool) -> Caller:
         """Return who presents this digest. Raises CredentialUnknown, for revoked and expired ones as for strangers."""
         found = await self._store.read(credentials.by_digest, digest=digest, token=token)
+        # The index has found equal digests already; what is secret is compared in constant time all the same.
         if found is None or not hmac.compare_digest(found.digest, digest):
             raise CredentialUnknown
         return found.caller

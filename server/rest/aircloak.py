@@ -1,5 +1,6 @@
 """The aircloak API: task results for analysts, uploads for data owners."""
 
+import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from google.api import httpbody_pb2
 
 from server.core import credentials, errors, results
 from server.core.credentials import Credential
-from server.core.results import Item
+from server.core.results import Item, NumberedPage
 from server.rest.aircloak_uploads import Uploads
 from server.rpc.door import Context, CredentialType, Metadata, Presented, current_caller
 from server.rpc.interceptor import ORIGINAL_PATH
@@ -25,7 +26,7 @@ DEFAULT_PAGE = 10
 MAX_PAGE = 10_000
 QUICK_ROWS = 500  # A page whose last row is further on may take over 5 ms.
 MAX_KEPT_PAGES, MAX_KEPT_BYTES = 200, 16 * 1024  # So about 3 MiB of messages at most, and as much again around them.
-MAX_ERROR = 1000  # characters; a refusal has 4 KiB, and each may take six bytes.
+MAX_ERROR = 300  # characters; a refusal has 4 KiB, and each may take twelve bytes.
 ORIGINAL_METHOD = "x-envoy-original-method"
 PATHS = (
     (re.compile("/api/task_results/[^/]+/?"), "GET, HEAD, OPTIONS"),
@@ -108,19 +109,19 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
             return kept
         read = self._store.read if page * per_page <= QUICK_ROWS else self._store.scan
         found = await read(results.numbered_page, caller=caller, task_id=task_id, number=page, size=per_page)
-        items: Any = map(_item, found.items)  # What the stubs do not know: protobuf takes fields for a message.
-        answer = pb.GetTaskResultsResponse(success=True, count=found.total, page=page, per_page=per_page, items=items)
+        if per_page <= DEFAULT_PAGE:
+            answer = _answer(found, page, per_page)
+        else:
+            answer = await asyncio.to_thread(_answer, found, page, per_page)
         self._pages.keep((task_id, page, per_page, found.total), answer)
         return answer
 
     async def BulkInsert(self, request: pb.BulkInsertRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Store rows of many users."""
-        _original(context)
         return await self._uploads.bulk_insert(request, context)
 
     async def Insert(self, request: pb.InsertRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Store rows of the caller's one user."""
-        _original(context)
         return await self._uploads.insert(request, context)
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:  # noqa: ARG002, N802 - as generated.
@@ -189,6 +190,11 @@ def _original(context: Context) -> tuple[str, str]:
     if path is None:
         raise errors.NotServed
     return re.sub("/{2,}", "/", str(path).split("?", 1)[0]), str(metadata.get(ORIGINAL_METHOD, ""))
+
+
+def _answer(found: NumberedPage, page: int, per_page: int) -> pb.GetTaskResultsResponse:
+    items: Any = map(_item, found.items)  # What the stubs do not know: protobuf takes fields for a message.
+    return pb.GetTaskResultsResponse(success=True, count=found.total, page=page, per_page=per_page, items=items)
 
 
 def _item(item: Item) -> dict[str, object]:

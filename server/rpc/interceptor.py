@@ -110,7 +110,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
             call = _Call(method, context)
             try:
                 await call.admit()
-                request = method.decode(raw) if isinstance(raw, bytes) else _decoded(raw, method.decode)
+                request: Any = _decoded(raw, method.decode)
+                if isinstance(raw, bytes):
+                    request = method.decode(raw)
+                    call.check_path(request)
                 await self._until_revoked(call, _write_all(behaviour, request, context))
             except asyncio.CancelledError:
                 call.outcome = "CANCELLED"
@@ -170,6 +173,8 @@ class _Method:
         self.public = name in PUBLIC
         descriptor = Default().FindMethodByName(f"{service}.{name.split('/')[2]}")
         self.check_path = check_for(descriptor)
+        if self.check_path and descriptor.client_streaming:
+            raise TypeError(f"{name}: a path with fields is not checked for a client's stream")
 
 
 class _Call:

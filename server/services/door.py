@@ -15,6 +15,10 @@ from server.store.engine import StoreUnavailable
 from taskhouse.v1.errors_pb2 import ErrorReason
 
 DOMAIN = "taskhouse"
+# Statuses travel in HTTP/2 headers, message and details both. gRPC clients take 8 KiB of them; more can break the one
+# connection that all callers of a server share behind the edge.
+MAX_MESSAGE_BYTES = 1000  # as percent-encoded on the wire
+MAX_DETAILS_BYTES = 4000  # before base64
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _Code = grpc.StatusCode
 
@@ -89,14 +93,31 @@ def status_of(refusal: Exception, *, request_id: str) -> status_pb2.Status:
         message = "This method is not served."
     if code is _Code.INTERNAL:
         info.metadata["request_id"] = request_id
-    status = status_pb2.Status(code=code.value[0], message=message, details=[_packed(info)])
+    status = status_pb2.Status(code=code.value[0], message=_cut(message), details=[_packed(info)])
     if isinstance(refusal, errors.InvalidFields):
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.description)
-            for fault in refusal.faults
-        ]
-        status.details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+        status.details.append(_packed(_bad_request(refusal, MAX_DETAILS_BYTES - status.ByteSize())))
     return status
+
+
+def _bad_request(refusal: errors.InvalidFields, most: int) -> error_details_pb2.BadRequest:
+    """Return as many of the faults as fit."""
+    bad = error_details_pb2.BadRequest()
+    for fault in refusal.told():
+        bad.field_violations.add(field=fault.field, description=fault.description)
+        if bad.ByteSize() > most:
+            del bad.field_violations[-1]
+            break
+    return bad
+
+
+def _cut(message: str) -> str:
+    """Return as much of the message as fits on the wire, where each byte beyond printable ASCII takes three."""
+    left = MAX_MESSAGE_BYTES
+    for at, character in enumerate(message):
+        left -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if left < 0:
+            return message[:at]
+    return message
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> AnyMessage:

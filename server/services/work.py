@@ -258,11 +258,11 @@ def _publication(publication: pb.Publication) -> Publication | Refusal:
         return invalid("publication.number", "must be at least 1")
     if publication.WhichOneof("content") is None:
         return invalid("publication.content", "is required")
-    if publication.ByteSize() > MAX_CONTENT_BYTES:
-        return TooLarge(MAX_CONTENT_BYTES)
     histogram = _histogram(publication.histogram)
     if fault := histogram.fault():
         return invalid("publication.histogram", fault)
+    if len(histogram.to_json().encode()) > MAX_CONTENT_BYTES:
+        return TooLarge(MAX_CONTENT_BYTES)
     return Publication(publication.number, histogram)
 
 

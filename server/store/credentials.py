@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Integer, bindparam, insert, or_, select, update
+from sqlalchemy import Integer, bindparam, case, insert, or_, select, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
@@ -92,7 +92,12 @@ _BY_ID_OF_ORGANIZATION = Query(
 _PAGE_OF_ORGANIZATION = Query(_PAGE.where(_C.organization_id == bindparam("organization")), Stored)
 _PAGE_OF_HOUSE = Query(_PAGE.where(_C.organization_id.is_(None)), Stored)
 _PAGE_OF_ALL = Query(_PAGE, Stored)
-_ALL_OF_ORGANIZATION = Query(_NEWEST_FIRST.where(_C.organization_id == bindparam("organization")), Stored)
+_LIVE_FIRST = Query(
+    _STORED.where(_C.organization_id == bindparam("organization"))
+    .order_by(case((_C.revoke_time.is_(None), 0), else_=1), _C.id.desc())
+    .limit(bindparam("most", type_=Integer)),
+    Stored,
+)
 _HOLDER = Query(select(_C.id).where(_C.digest == bindparam("digest")), Holder)
 _INSERT = Command(insert(CREDENTIALS))
 _REVOKE = Command(
@@ -125,9 +130,9 @@ async def page_of_all(tx: Tx, *, before: str, most: int) -> list[Stored]:
     return await tx.all(_PAGE_OF_ALL, before=before or _BEYOND_ALL_IDS, most=most)
 
 
-async def all_of(tx: Tx, organization: int) -> list[Stored]:
-    """Return every credential of an organization, newest first."""
-    return await tx.all(_ALL_OF_ORGANIZATION, organization=organization)
+async def live_first(tx: Tx, *, organization: int, most: int) -> list[Stored]:
+    """Return credentials of an organization: those that are not revoked, then those that are, each newest first."""
+    return await tx.all(_LIVE_FIRST, organization=organization, most=most)
 
 
 async def is_taken(tx: Tx, digest: bytes) -> bool:

@@ -1,7 +1,7 @@
 """What every engine gives the house: statements compiled once, verbs run in transactions, and hints of change."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Executable
 
@@ -39,6 +39,12 @@ class Command:
 
     def __init__(self, statement: Executable) -> None:
         self.statement = statement
+
+
+class Size(NamedTuple):
+    """How much there is of something."""
+
+    bytes: int
 
 
 class Tx(Protocol):

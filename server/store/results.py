@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, exists, insert, or_, select
+from sqlalchemy import and_, bindparam, exists, func, insert, or_, select
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
-from server.store.engine import Command, Query, Tx
+from server.store.engine import Command, Query, Size, Tx
 
 
 class ResultRow(SQLModel, table=True):
@@ -54,22 +54,25 @@ _STORED = select(*(_R[name] for name in Stored._fields))
 _OF_TASK = _R.task_id == bindparam("task_id")
 _NEWEST_FIRST = (_R.publish_time.desc(), _R.id.desc())
 
+_BEFORE_KEY = (
+    # The first condition follows from the second; it lets the index start where the page starts.
+    _R.publish_time <= bindparam("before_time"),
+    or_(
+        _R.publish_time < bindparam("before_time"),
+        and_(_R.publish_time == bindparam("before_time"), _R.id < bindparam("before_id")),
+    ),
+)
+_SIZE = select(func.octet_length(_R.content)).where(_OF_TASK).order_by(*_NEWEST_FIRST).limit(bindparam("most"))
+_SIZES = Query(_SIZE, Size)
+_SIZES_BEFORE = Query(_SIZE.where(*_BEFORE_KEY), Size)
+_SIZES_OF_PAGE = Query(_SIZE.offset(bindparam("skipped")), Size)
+
 _BY_ID = Query(
     _STORED.where(_R.id == bindparam("result_id"), _R.organization_id == bindparam("organization_id")), Stored
 )
 _NEWEST = Query(_STORED.where(_OF_TASK).order_by(*_NEWEST_FIRST).limit(bindparam("most")), Stored)
 _BEFORE = Query(
-    _STORED.where(
-        _OF_TASK,
-        # The first condition follows from the second; it lets the index start where the page starts.
-        _R.publish_time <= bindparam("before_time"),
-        or_(
-            _R.publish_time < bindparam("before_time"),
-            and_(_R.publish_time == bindparam("before_time"), _R.id < bindparam("before_id")),
-        ),
-    )
-    .order_by(*_NEWEST_FIRST)
-    .limit(bindparam("most")),
+    _STORED.where(_OF_TASK, *_BEFORE_KEY).order_by(*_NEWEST_FIRST).limit(bindparam("most")),
     Stored,
 )
 _NUMBERED_PAGE = Query(
@@ -106,6 +109,20 @@ async def page(tx: Tx, *, task_id: str, before: tuple[int, str] | None, most: in
     if before is None:
         return await tx.all(_NEWEST, task_id=task_id, most=most)
     return await tx.all(_BEFORE, task_id=task_id, before_time=before[0], before_id=before[1], most=most)
+
+
+async def sizes(tx: Tx, *, task_id: str, before: tuple[int, str] | None, most: int) -> list[int]:
+    """Return how many bytes each result of such a page has."""
+    if before is None:
+        found = await tx.all(_SIZES, task_id=task_id, most=most)
+    else:
+        found = await tx.all(_SIZES_BEFORE, task_id=task_id, before_time=before[0], before_id=before[1], most=most)
+    return [one.bytes for one in found]
+
+
+async def sizes_of_page(tx: Tx, *, task_id: str, skipped: int, most: int) -> list[int]:
+    """Return how many bytes each result of such a numbered page has."""
+    return [one.bytes for one in await tx.all(_SIZES_OF_PAGE, task_id=task_id, skipped=skipped, most=most)]
 
 
 async def numbered_page(tx: Tx, *, task_id: str, skipped: int, most: int) -> list[Item]:

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, insert, null, select, text, update
+from sqlalchemy import bindparam, func, insert, null, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
-from server.store.engine import Command, Query, Tx
+from server.store.engine import Command, Query, Size, Tx
 
 
 class TaskRow(SQLModel, table=True):
@@ -101,6 +101,9 @@ _NEWEST = Query(_STORED.where(_OWN).order_by(_T.id.desc()).limit(bindparam("most
 _BEFORE = Query(
     _STORED.where(_OWN, _T.id < bindparam("before")).order_by(_T.id.desc()).limit(bindparam("most")), Stored
 )
+_SIZE = select(func.octet_length(_T.parameters)).where(_OWN).order_by(_T.id.desc()).limit(bindparam("most"))
+_SIZES = Query(_SIZE, Size)
+_SIZES_BEFORE = Query(_SIZE.where(_T.id < bindparam("before")), Size)
 _BY_REQUEST = Query(select(_T.id, _T.request_digest).where(_OWN, _T.request_id == bindparam("request_id")), Asked)
 _RESULT_COUNT = Query(select(_T.result_count).where(_T.id == bindparam("task_id"), _OWN), Count)
 _INSERT = Command(
@@ -141,6 +144,15 @@ async def page(tx: Tx, *, organization_id: int, before: str, most: int) -> list[
     if not before:
         return await tx.all(_NEWEST, organization_id=organization_id, most=most)
     return await tx.all(_BEFORE, organization_id=organization_id, before=before, most=most)
+
+
+async def sizes(tx: Tx, *, organization_id: int, before: str, most: int) -> list[int]:
+    """Return how many bytes of parameters each task of a page has."""
+    if before:
+        found = await tx.all(_SIZES_BEFORE, organization_id=organization_id, before=before, most=most)
+    else:
+        found = await tx.all(_SIZES, organization_id=organization_id, most=most)
+    return [one.bytes for one in found]
 
 
 async def by_request(tx: Tx, *, organization_id: int, request_id: str) -> Asked | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.core import results
+from server.core import pages, results
 from server.core.errors import InvalidFields, ResultNotFound, TaskNotFound
 from server.core.results import Histogram
 from server.core.work import Publication, Report
@@ -94,3 +94,28 @@ def test_a_malformed_histogram_is_known(histogram):
 
 def test_a_histogram_may_be_empty():
     assert Histogram([], []).fault() is None
+
+
+async def test_a_numbered_page_that_would_be_too_large_is_refused_by_its_parameter(store, monkeypatch):
+    caller = await organization(store)
+    task_id = await published(store, caller, 30)
+    monkeypatch.setattr(results, "MAX_NUMBERED_BYTES", 1000)
+    monkeypatch.setattr(results, "MAX_CONTENT_BYTES", 100)
+    asked = {"caller": caller, "task_id": task_id, "number": 1}
+    with pytest.raises(InvalidFields) as refused:
+        await store.read(results.numbered_page, **asked, size=30)
+    assert refused.value.faults[0].field == "per_page"
+    assert len((await store.read(results.numbered_page, **asked, size=10)).items) == 10
+
+
+async def test_a_list_of_large_results_comes_in_shorter_pages_and_whole(store, monkeypatch):
+    caller = await organization(store)
+    task_id = await published(store, caller, 5)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 120)  # Two of them.
+    found, token = [], ""
+    while not found or token:
+        page, _ = await store.read(results.page, caller=caller, task_id=task_id, page_size=100, page_token=token)
+        assert len(page.items) <= 2
+        found += counts_of(page)
+        token = page.next_page_token
+    assert found == [5, 4, 3, 2, 1]

@@ -89,7 +89,9 @@ async def test_a_call_is_one_line_in_the_log_with_its_request_id_and_no_secret(
         await stub.ListTasks(
             tasks_pb2.ListTasksRequest(), metadata=(("x-request-id", name), ("authorization", f"Bearer {secret}"))
         )
-    lines = [record.getMessage() for record in caplog.records if name in record.getMessage()]
+    async with asyncio.timeout(10):
+        while not (lines := [line for line in caplog.messages if name in line]):  # noqa: ASYNC110 - logging sets no event.
+            await asyncio.sleep(0.001)  # The line is written once the answer is on its way.
     assert len(lines) == 1
     assert "/taskhouse.v1.TaskService/ListTasks" in lines[0]
     assert "CredentialUnknown" in lines[0]
@@ -104,6 +106,16 @@ async def test_a_documented_path_is_not_served_as_native_grpc(channel: grpc.aio.
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call(aircloak_pb2.AnswerOtherRequest())
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def refuses(address: str) -> None:
+    """Wait until no new call is taken."""
+    async with asyncio.timeout(10):
+        while True:
+            async with grpc.aio.insecure_channel(address) as channel:
+                call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+                if await call.code() is grpc.StatusCode.UNAVAILABLE:
+                    return
 
 
 async def test_a_stopping_server_answers_the_calls_under_way_after_their_commit(
@@ -137,8 +149,25 @@ async def test_a_stopping_server_answers_the_calls_under_way_after_their_commit(
             for _ in calls:
                 await asyncio.wait_for(arrived.acquire(), 10)
             stopping = asyncio.ensure_future(server.stop(grace=10))
-            await asyncio.sleep(0)
+            await refuses(server.address)
             assert not any(call.done() for call in calls)
             fcntl.flock(lock, fcntl.LOCK_UN)
             assert [reply.name for reply in await asyncio.gather(*calls)] == [f"o{n}" for n in range(5)]
             await stopping
+
+
+async def test_a_refusal_is_bounded_whatever_was_sent(server: Server) -> None:
+    token, operator = credentials.make_token(), Caller("test", Role.OPERATOR, None, "", "")
+    wanted = credentials.NewToken(organization="", kind=Role.TOKEN_ADMIN)
+    digest = credentials.token_digest(token)
+    await server.store.write(credentials.create_token, caller=operator, wanted=wanted, digest=digest)
+    bearer = (("authorization", f"Bearer {token}"),)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = organizations_pb2_grpc.OrganizationServiceStub(channel)
+        for name in ("x" * 100_000, "\U0001f600%" * 20_000):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.GetOrganization(organizations_pb2.GetOrganizationRequest(organization=name), metadata=bearer)
+            assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+            assert reason_of(refused.value) == "ORGANIZATION_NOT_FOUND"
+            details = dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+            assert len(details) + 3 * len(refused.value.details().encode()) < 8000

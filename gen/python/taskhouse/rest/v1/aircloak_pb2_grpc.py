@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class AircloakServiceStub:
-    """The aircloak API: anonymised results for analysts, uploads for data owners. All calls need a client certificate.
+    """The aircloak API: anonymised results for analysts, uploads for data owners. All that it serves needs a client certificate.
 
     Source: "Aircloak REST API Reference" and its successor's cloak chapters. Refusals are
     `{"success": false, "error": "…"}` with the documented status.
@@ -67,7 +67,7 @@ class AircloakServiceStub:
 
 
 class AircloakServiceServicer:
-    """The aircloak API: anonymised results for analysts, uploads for data owners. All calls need a client certificate.
+    """The aircloak API: anonymised results for analysts, uploads for data owners. All that it serves needs a client certificate.
 
     Source: "Aircloak REST API Reference" and its successor's cloak chapters. Refusals are
     `{"success": false, "error": "…"}` with the documented status.
@@ -162,7 +162,7 @@ def add_AircloakServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AircloakService:
-    """The aircloak API: anonymised results for analysts, uploads for data owners. All calls need a client certificate.
+    """The aircloak API: anonymised results for analysts, uploads for data owners. All that it serves needs a client certificate.
 
     Source: "Aircloak REST API Reference" and its successor's cloak chapters. Refusals are
     `{"success": false, "error": "…"}` with the documented status.

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AircloakServiceStub:
-    """The aircloak API: anonymised results for analysts, uploads for data owners. All calls need a client certificate.
+    """The aircloak API: anonymised results for analysts, uploads for data owners. All that it serves needs a client certificate.
 
     Source: "Aircloak REST API Reference" and its successor's cloak chapters. Refusals are
     `{"success": false, "error": "…"}` with the documented status.
@@ -73,7 +73,7 @@ class AircloakServiceStub:
 
 @_typing.type_check_only
 class AircloakServiceAsyncStub(AircloakServiceStub):
-    """The aircloak API: anonymised results for analysts, uploads for data owners. All calls need a client certificate.
+    """The aircloak API: anonymised results for analysts, uploads for data owners. All that it serves needs a client certificate.
 
     Source: "Aircloak REST API Reference" and its successor's cloak chapters. Refusals are
     `{"success": false, "error": "…"}` with the documented status.
@@ -114,7 +114,7 @@ class AircloakServiceAsyncStub(AircloakServiceStub):
     """
 
 class AircloakServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The aircloak API: anonymised results for analysts, uploads for data owners. All calls need a client certificate.
+    """The aircloak API: anonymised results for analysts, uploads for data owners. All that it serves needs a client certificate.
 
     Source: "Aircloak REST API Reference" and its successor's cloak chapters. Refusals are
     `{"success": false, "error": "…"}` with the documented status.

@@ -1,0 +1,40 @@
+import pytest
+
+from server.core import errors
+from server.core.errors import Fault, InvalidFields, Refusal
+from server.rest import aircloak
+from server.services.door import STATUSES, status_of
+from taskhouse.v1.errors_pb2 import ErrorReason
+
+COMMAND_LINE_ONLY = {errors.CredentialTaken}  # No rpc takes a token that its caller made up.
+
+
+def refusals() -> set[type[Refusal]]:
+    return set(Refusal.__subclasses__()) - COMMAND_LINE_ONLY
+
+
+def test_every_refusal_has_its_status_at_the_typed_door() -> None:
+    assert refusals() - set(STATUSES) == set()
+
+
+def test_every_reason_is_given_for_something() -> None:
+    given = {reason for _, reason in STATUSES.values()}
+    others = {ErrorReason.ERROR_REASON_UNSPECIFIED, ErrorReason.ERROR_REASON_INTERNAL}
+    assert set(ErrorReason.values()) == given | others
+
+
+def test_what_the_aircloak_door_does_not_know_is_told_as_a_fault_of_the_house() -> None:
+    known = {kind for kind in aircloak.STATUSES if issubclass(kind, Refusal)}
+    reachable = {
+        errors.CredentialMissing, errors.CredentialUnknown, errors.InvalidFields, errors.NotPermitted,
+        errors.NotServed, errors.PathFieldOverridden, errors.TaskNotFound, errors.TooLarge, errors.UndecodableRequest,
+    }  # fmt: skip
+    assert reachable <= known
+
+
+@pytest.mark.parametrize("count", [1, 60, 5000])
+def test_many_and_long_faults_fit_and_the_message_says_how_many_there_are(count: int) -> None:
+    faults = tuple(Fault(f"field[{n}]" * 50, "ü%" * 1000) for n in range(count))
+    status = status_of(InvalidFields(faults), request_id="r")
+    assert status.ByteSize() < 5000
+    assert status.message.startswith("field[0]")
