@@ -1,13 +1,17 @@
 """Counts of users by the bins of a number column: the only thing that looks at rows, and all it tells is anonymised.
 
-A question is its canonical form and the version of its dataset; it is answered once, and the answer is kept. Exact
-counts live in the transaction that makes the answer and nowhere else: no reply, log or error may carry them.
+A question is its canonical form and the version of its dataset, and has one answer, which is kept. It is drawn in a
+scan, as counting a large dataset, or putting noise on a million bins, takes longer than others may wait for a
+transaction that writes. Who asks at once may draw at once; the first to keep its draw has made the answer, and the
+others' draws are forgotten unseen. Exact counts live in the scan and nowhere else: no reply, log or error may carry
+them.
 """
 
 import hmac
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -72,6 +76,18 @@ class Answer(NamedTuple):
     cost: Cost
 
 
+@dataclass(frozen=True, repr=False, slots=True)
+class Drawn:
+    """An answer to a question that had none yet. Only `keep` looks into it: the answer may be another's by then."""
+
+    dataset: str
+    dataset_id: int
+    version: int
+    column: str
+    question: str
+    answer: str
+
+
 class _Question(NamedTuple):
     column: Column
     position: int  # of the column
@@ -97,8 +113,11 @@ async def check_question(tx: Tx, *, organization_id: int, parameters: Mapping[st
     return () if isinstance(asked, _Question) else tuple(Fault(path + one.field, one.description) for one in asked)
 
 
-async def answer(tx: Tx, *, organization_id: int, dataset: str, column: str, bin_width: str) -> Answer:
-    """Return how many users fall into each bin. Raises DatasetNotFound, InvalidFields (column, bin_width)."""
+async def draw(tx: Tx, *, organization_id: int, dataset: str, column: str, bin_width: str) -> Answer | Drawn:
+    """Return how many users fall into each bin, or what shall be the answer once it is kept. Only reads.
+
+    Raises DatasetNotFound, InvalidFields (column, bin_width).
+    """
     found = None if name_fault(dataset) else await store.asked(tx, organization_id=organization_id, name=dataset)
     if found is None:
         raise DatasetNotFound(dataset)
@@ -107,16 +126,32 @@ async def answer(tx: Tx, *, organization_id: int, dataset: str, column: str, bin
         raise InvalidFields(question)
     text = question.canonical()
     kept = await store.kept(tx, dataset_id=found.id, version=found.version, question=text)
+    if kept is not None:
+        return _answer(column, kept)
+    counts = await _count(tx, found, question)
+    released = noisy(dict(sorted(counts.items())))
+    said = {
+        "buckets": [[question.width.edge(number), users] for number, users in released.items()],
+        **cost(found.buckets_per_user)._asdict(),
+    }
+    return Drawn(dataset, found.id, found.version, column, text, orjson.dumps(said).decode())
+
+
+async def keep(tx: Tx, *, organization_id: int, drawn: Drawn) -> Answer:
+    """Keep an answer and return it; if the question has one by now, return that. Raises DatasetNotFound.
+
+    The question is about the version that was counted, also if there were uploads since.
+    """
+    if not await store.lock(tx, organization_id=organization_id, dataset_id=drawn.dataset_id):
+        raise DatasetNotFound(drawn.dataset)
+    kept = await store.kept(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question)
     if kept is None:
-        counts = await _count(tx, found, question)
-        released = noisy(dict(sorted(counts.items())))
-        kept = orjson.dumps(
-            {
-                "buckets": [[question.width.edge(number), users] for number, users in released.items()],
-                **cost(found.buckets_per_user)._asdict(),
-            }
-        ).decode()
-        await store.keep(tx, dataset_id=found.id, version=found.version, question=text, answer=kept)
+        kept = drawn.answer
+        await store.keep(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question, answer=kept)
+    return _answer(drawn.column, kept)
+
+
+def _answer(column: str, kept: str) -> Answer:
     said = orjson.loads(kept)
     return Answer(column, tuple(map(tuple, said["buckets"])), Cost(said["epsilon"], said["delta"]))
 

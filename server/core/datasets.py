@@ -8,7 +8,7 @@ from typing import NamedTuple
 from server.core import columns as columns_
 from server.core.caller import Caller
 from server.core.columns import MAX_COLUMNS, Column, name_fault
-from server.core.counts import Answer, answer
+from server.core.counts import Answer, Drawn, draw, keep
 from server.core.errors import DatasetExists, DatasetNotFound, Fault, InvalidFields, invalid
 from server.core.pages import Page, read_page
 from server.core.work import lease_holder
@@ -107,23 +107,31 @@ async def of_organization(tx: Tx, *, organization_id: int) -> list[Dataset]:
 
 async def count_users(
     tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, dataset: str, column: str, bin_width: str
-) -> Answer:
-    """Return how many users fall into each bin, anonymised.
+) -> Answer | Drawn:
+    """Return how many users fall into each bin, anonymised; or what shall be the answer, for `keep_count`. Only reads.
 
     A worker counts by its lease (task, attempt), for that task's organization; others count for their own.
 
     Raises InvalidFields, DatasetNotFound, LeaseEnded.
     """
+    organization_id = await _counting_for(tx, caller=caller, lease=lease)
+    return await draw(tx, organization_id=organization_id, dataset=dataset, column=column, bin_width=bin_width)
+
+
+async def keep_count(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, drawn: Drawn) -> Answer:
+    """Return the answer to a question for which one was drawn. Raises InvalidFields, DatasetNotFound, LeaseEnded."""
+    return await keep(tx, organization_id=await _counting_for(tx, caller=caller, lease=lease), drawn=drawn)
+
+
+async def _counting_for(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None) -> int:
     if caller.organization_id is not None:
         if lease:
             raise invalid("lease", "is for workers of the house")
-        organization_id = caller.organization_id
-    elif lease:
-        task_id, attempt = lease
-        organization_id = await lease_holder(tx, caller=caller, task_id=task_id, attempt=attempt)
-    else:
+        return caller.organization_id
+    if not lease:
         raise invalid("lease", "is required of a worker")
-    return await answer(tx, organization_id=organization_id, dataset=dataset, column=column, bin_width=bin_width)
+    task_id, attempt = lease
+    return await lease_holder(tx, caller=caller, task_id=task_id, attempt=attempt)
 
 
 async def _declare(tx: Tx, *, organization_id: int, declaration: Declaration) -> tuple[Dataset, bool]:

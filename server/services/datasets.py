@@ -1,9 +1,12 @@
 """DatasetService."""
 
+import asyncio
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.core import datasets
 from server.core.columns import Column, ColumnType
+from server.core.counts import Drawn
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
 from server.core.errors import Fault, InvalidFields
 from server.rpc.door import Context, current_caller
@@ -28,6 +31,7 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._counting = asyncio.Lock()  # One at a time, or counts would keep all other scans waiting.
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.Dataset:  # noqa: ARG002, N802 - as generated.
         """Declare a dataset."""
@@ -49,14 +53,22 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
 
     async def CountUsers(self, request: pb.CountUsersRequest, context: Context) -> pb.CountUsersResponse:  # noqa: ARG002, N802 - as generated.
         """Return anonymised counts."""
-        answer = await self._store.write(
-            datasets.count_users,
-            caller=current_caller(),
-            lease=(request.lease.task_id, request.lease.attempt) if request.HasField("lease") else None,
-            dataset=request.dataset,
-            column=request.column,
-            bin_width=request.bin_width,
-        )
+        caller = current_caller()
+        lease = (request.lease.task_id, request.lease.attempt) if request.HasField("lease") else None
+        async with self._counting:
+            counted = await self._store.scan(
+                datasets.count_users,
+                caller=caller,
+                lease=lease,
+                dataset=request.dataset,
+                column=request.column,
+                bin_width=request.bin_width,
+            )
+            answer = (
+                await self._store.write(datasets.keep_count, caller=caller, lease=lease, drawn=counted)
+                if isinstance(counted, Drawn)
+                else counted
+            )
         buckets = (Bucket(label=answer.label, value=edge, count=users) for edge, users in answer.buckets)
         return pb.CountUsersResponse(buckets=buckets, epsilon=answer.cost.epsilon, delta=answer.cost.delta)
 

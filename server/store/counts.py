@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from server.store.datasets import ANSWERS, DATASETS, USER_ROWS
+from server.store.datasets import ANSWERS, DATASETS, USER_ROWS, Id
 from server.store.engine import Command, Query, Tx
 
 _A, _D, _R = ANSWERS.c, DATASETS.c, USER_ROWS.c
@@ -146,12 +146,17 @@ def _decimals() -> Query[Counted]:
 
 _WHOLE_NUMBERS = _whole_numbers()
 _DECIMALS = _decimals()
-# The dataset's row is locked until the commit: what is asked twice at once is drawn once, and uploads wait.
 _ASKED = Query(
-    select(_D.id, _D.columns, _D.buckets_per_user, _D.version, _D.secret)
-    .where(_D.organization_id == bindparam("organization_id"), _D.name == bindparam("name"))
-    .with_for_update(),
+    select(_D.id, _D.columns, _D.buckets_per_user, _D.version, _D.secret).where(
+        _D.organization_id == bindparam("organization_id"), _D.name == bindparam("name")
+    ),
     Asked,
+)
+_LOCK = Query(
+    select(_D.id)
+    .where(_D.organization_id == bindparam("organization_id"), _D.id == bindparam("dataset_id"))
+    .with_for_update(),
+    Id,
 )
 _KEPT = Query(
     select(_A.answer).where(
@@ -167,8 +172,13 @@ _KEEP = Command(
 
 
 async def asked(tx: Tx, *, organization_id: int, name: str) -> Asked | None:
-    """Return the organization's dataset of this name, locked until the commit."""
+    """Return the organization's dataset of this name."""
     return await tx.one(_ASKED, organization_id=organization_id, name=name)
+
+
+async def lock(tx: Tx, *, organization_id: int, dataset_id: int) -> bool:
+    """Let nobody else keep an answer about the dataset until the commit; False if the organization has none such."""
+    return await tx.one(_LOCK, organization_id=organization_id, dataset_id=dataset_id) is not None
 
 
 async def kept(tx: Tx, *, dataset_id: int, version: int, question: str) -> str | None:

@@ -34,8 +34,17 @@ async def exact(store, caller, width, column="height", name="heights") -> dict[s
     return await store.write(look)
 
 
+async def draw(store, caller, **changes):
+    return await store.scan(counts.draw, organization_id=caller.tenant, **(QUESTION | changes))
+
+
+async def keep(store, caller, drawn):
+    return await store.write(counts.keep, organization_id=caller.tenant, drawn=drawn)
+
+
 async def answer(store, caller, **changes):
-    return await store.write(counts.answer, organization_id=caller.tenant, **(QUESTION | changes))
+    drawn = await draw(store, caller, **changes)
+    return await keep(store, caller, drawn) if isinstance(drawn, counts.Drawn) else drawn
 
 
 # Bins
@@ -181,6 +190,46 @@ async def test_askers_at_the_same_time_get_one_answer(store, data):
     assert len({each.buckets for each in answers}) == 1
 
 
+async def test_of_what_several_drew_the_first_that_is_kept_is_everybody_s_answer(store, data):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [number % 200 * 10 for number in range(20_000)])
+    elsewhere = SqliteStore(data / "taskhouse.db")
+    try:
+        drawn = [await draw(one, acme) for one in (store, elsewhere, store)]
+        assert len({one.answer for one in drawn}) == 3
+        answers = [await keep(one, acme, each) for one, each in zip((elsewhere, store, store), drawn, strict=True)]
+        answers.append(await draw(elsewhere, acme))  # Now there is nothing left to draw.
+    finally:
+        await elsewhere.close()
+    assert len({each.buckets for each in answers}) == 1
+    with sqlite.connect(str(data / "taskhouse.db")) as connection:
+        assert connection.execute("SELECT answer FROM answers").fetchall() == [(drawn[0].answer,)]
+
+
+async def test_an_answer_is_about_the_version_that_was_counted(store, data):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [165] * 200)
+    drawn = await draw(store, acme)
+    await upload(store, acme, {f"later-{number}": {"heights": [{"height": 165}]} for number in range(200)})
+    later = await answer(store, acme)
+    earlier = await keep(store, acme, drawn)
+    assert earlier.buckets[0][1] < 300 < later.buckets[0][1]
+    with sqlite.connect(str(data / "taskhouse.db")) as connection:
+        assert connection.execute("SELECT version FROM answers ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+async def test_what_was_drawn_shows_nothing_and_is_kept_for_its_organization_alone(store):
+    acme, other = await organization(store), await organization(store, "other")
+    await dataset(store, acme)
+    await fill(store, acme, [165] * 200)
+    drawn = await draw(store, acme)
+    assert "16" not in repr(drawn).partition(" object at ")[0]
+    with pytest.raises(DatasetNotFound):
+        await keep(store, other, drawn)
+
+
 async def test_an_upload_makes_a_new_question_of_it_and_the_old_answer_stays(store, data):
     acme = await organization(store)
     await dataset(store, acme)
@@ -247,23 +296,30 @@ async def test_a_worker_counts_for_the_organization_of_its_lease(store):
     seated = await Worker.seated(store)
     [lease] = await seated.lease()
     asked = {"caller": seated.caller, "lease": tuple(lease), **QUESTION}
-    assert (await store.write(datasets.count_users, **asked)).buckets == (await answer(store, acme)).buckets
+    drawn = await store.scan(datasets.count_users, **asked)
+    held = {name: asked[name] for name in ("caller", "lease")}
+    assert (await store.write(datasets.keep_count, **held, drawn=drawn)) == await answer(store, acme)
+    assert (await store.scan(datasets.count_users, **asked)) == await answer(store, acme)
     stranger = await worker(store)
     for changes in ({"lease": (lease.task_id, lease.attempt + 1)}, {"lease": ("x", 1)}, {"caller": stranger}):
         with pytest.raises(LeaseEnded):
-            await store.write(datasets.count_users, **(asked | changes))
+            await store.scan(datasets.count_users, **(asked | changes))
+        with pytest.raises(LeaseEnded):
+            await store.write(datasets.keep_count, **(held | changes), drawn=drawn)
     await seated.complete(lease)
     with pytest.raises(LeaseEnded):
-        await store.write(datasets.count_users, **asked)
+        await store.scan(datasets.count_users, **asked)
+    with pytest.raises(LeaseEnded):
+        await store.write(datasets.keep_count, **held, drawn=drawn)
     with pytest.raises(DatasetNotFound):
-        await store.write(datasets.count_users, caller=other, lease=None, **QUESTION)
+        await store.scan(datasets.count_users, caller=other, lease=None, **QUESTION)
 
 
 async def test_workers_need_a_lease_and_nobody_else_has_one(store):
     acme = await organization(store)
     for caller, lease in ((await worker(store), None), (acme, ("x", 1))):
         with pytest.raises(InvalidFields) as refusal:
-            await store.write(datasets.count_users, caller=caller, lease=lease, **QUESTION)
+            await store.scan(datasets.count_users, caller=caller, lease=lease, **QUESTION)
         assert [fault.field for fault in refusal.value.faults] == ["lease"]
 
 

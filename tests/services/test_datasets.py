@@ -1,5 +1,8 @@
 """DatasetService, over gRPC."""
 
+import asyncio
+import threading
+
 import grpc
 import grpc.aio
 import pytest
@@ -9,10 +12,11 @@ from google.rpc import error_details_pb2, status_pb2
 from server.core import credentials
 from server.core.caller import Role
 from server.core.credentials import NewToken
+from server.core.noise import noisy
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
 from taskhouse.v1.work_pb2 import LeaseName
-from tests.core.filled import fill
+from tests.core.filled import fill, upload
 from tests.core.scenes import HOUSE, organization
 
 
@@ -101,6 +105,34 @@ async def test_counts_are_anonymised_and_the_same_for_all_askers(stub, store, ac
     assert 0 < counted.delta < 3e-5
     other = await bearer(store, "acme", Role.TOKEN_WRITE)
     assert await stub.CountUsers(asked, metadata=other) == counted
+
+
+async def test_the_house_writes_while_users_are_counted(stub, store, acme, admin, monkeypatch):
+    await stub.CreateDataset(
+        pb.CreateDatasetRequest(dataset=heights(columns=[pb.Column(name="height", type=pb.COLUMN_TYPE_FLOAT)])),
+        metadata=admin,
+    )
+    await fill(store, acme, [155] * 500)
+    counted, go_on = threading.Event(), threading.Event()
+
+    def slowly(counts):
+        counted.set()
+        assert go_on.wait(30)
+        return noisy(counts)
+
+    monkeypatch.setattr("server.core.counts.noisy", slowly)
+    asked = pb.CountUsersRequest(dataset="heights", column="height", bin_width="10")
+    asking = [asyncio.ensure_future(stub.CountUsers(asked, metadata=admin)) for _ in range(3)]
+    try:
+        assert await asyncio.to_thread(counted.wait, 30)
+        later = {f"later-{number}": {"heights": [{"height": 155}]} for number in range(500)}
+        await asyncio.wait_for(upload(store, acme, later), 10)
+        # Nor does it matter how many count: other long reads have their turn.
+        await asyncio.wait_for(stub.ListDatasets(pb.ListDatasetsRequest(), metadata=admin), 10)
+    finally:
+        go_on.set()
+    first, *others = sorted([(await one).buckets[0].count for one in asking])
+    assert first < 750 < others[0] == others[1]
 
 
 async def test_reading_is_not_enough_to_count(stub, store, admin):
