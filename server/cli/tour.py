@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,13 @@ TASK = {
     "action": "histogram",
     "parameters": {"dataset": "heights", "column": "height", "bin_width": "5"},
 }
-KEYS = {"upload_any": "upload.pem", "task_runner": "runner.pem", "web_api": "web.pem"}
+KEYS = {
+    "upload.pem": ("--kind", "upload_any"),
+    "device.pem": ("--kind", "upload_user", "--user", "somebody"),
+    "runner.pem": ("--kind", "task_runner"),
+    "web.pem": ("--kind", "web_api"),
+}
+PASSWORD = "my_password"  # noqa: S105 - the document's, for the demonstration's own key.
 BAR_WIDTH = 50
 TASK_SECONDS = 60.0
 
@@ -65,37 +71,39 @@ class _Tour:
         self._credentials()
         if "uploaded" not in done:
             done["uploaded"] = self._upload()
-            self._notes.write_text(json.dumps(done))
+            self._note(done)
         if "task_id" not in done:
             done["task_id"] = self._count()
-            self._notes.write_text(json.dumps(done))
+            self._note(done)
         page = self._call("web.pem", "GET", f"/api/task_results/{done['task_id']}")
         _heading(f"GET /api/task_results/{done['task_id']}")
         click.echo(json.dumps(page, indent=2))
         _chart(page["items"][0]["buckets"])
         self._show_calls(done["task_id"])
 
+    def _note(self, done: dict[str, Any]) -> None:
+        draft = self._notes.with_suffix(".draft")
+        draft.write_text(json.dumps(done))
+        draft.replace(self._notes)
+
     def _credentials(self) -> None:
         known = [each["name"] for each in self._taskhouse("orgs", "list")]
         if ORGANIZATION not in known:
-            self._step("taskhouse orgs create demo", lambda: self._taskhouse("orgs", "create", ORGANIZATION))
-        for kind, name in KEYS.items():
+            self._shown("orgs", "create", ORGANIZATION)
+        for name, options in KEYS.items():
             out = self._folder / name
             if not out.exists():
-                command = ["keys", "issue", "--org", ORGANIZATION, "--kind", kind, "--out", str(out)]
-                self._step(shlex.join(["taskhouse", *command]), lambda c=command: self._taskhouse(*c))  # type: ignore[misc]
+                self._shown("keys", "issue", "--org", ORGANIZATION, *options, "--out", str(out))
         pfx, password = self._folder / "web.pfx", self._folder / "web.password"
         if not pfx.exists():
             password.touch(mode=0o600)
-            password.write_text("my_password\n")
-            command = ["keys", "issue", "--org", ORGANIZATION, "--kind", "web_api", "--out", str(pfx),
-                       "--password-file", str(password)]  # fmt: skip
-            self._step(shlex.join(["taskhouse", *command]), lambda: self._taskhouse(*command))
+            password.write_text(f"{PASSWORD}\n")
+            options = ("--kind", "web_api", "--out", str(pfx), "--password-file", str(password))
+            self._shown("keys", "issue", "--org", ORGANIZATION, *options)
         declared = self._folder / "datasets.yaml"
         if not declared.exists():
             declared.write_text(DATASETS)
-        command = ["datasets", "apply", str(declared), "--org", ORGANIZATION]
-        self._step(shlex.join(["taskhouse", *command]), lambda: self._taskhouse(*command))
+        self._shown("datasets", "apply", str(declared), "--org", ORGANIZATION)
 
     def _upload(self) -> int:
         text = resources.files("server.cli").joinpath("heights.csv").read_text()
@@ -105,40 +113,28 @@ class _Tour:
             }
             for row in csv.DictReader(text.splitlines())
         }
-        self._step(
-            f"POST /bulk_insert: {len(users)} people's measurements",
-            lambda: self._call("upload.pem", "POST", "/bulk_insert", users),
-        )
+        click.echo(f"  POST /bulk_insert: {len(users)} people's measurements")
+        self._call("upload.pem", "POST", "/bulk_insert", users)
         return len(users)
 
     def _count(self) -> str:
-        task = self._step(
-            "POST /v1/tasks: " + json.dumps(TASK), lambda: self._call("runner.pem", "POST", "/v1/tasks", TASK)
-        )
-
-        def finished() -> dict[str, Any]:
-            deadline = time.monotonic() + TASK_SECONDS
-            while time.monotonic() < deadline:
-                now = self._call("runner.pem", "GET", f"/v1/tasks/{task['id']}")
-                if now["state"] not in ("TASK_STATE_PENDING", "TASK_STATE_RUNNING"):
-                    return dict(now)
-                time.sleep(0.05)
-            raise click.ClickException(
-                f"the task {task['id']} is not done after {TASK_SECONDS:.0f} s: does a worker run?"
-            )
-
-        ended = self._step("waiting for a worker to do it", finished)
-        if ended["state"] != "TASK_STATE_SUCCEEDED":
-            raise click.ClickException(f"the task ended as {ended['state']}: {ended['error']['message']}")
+        click.echo(f"  POST /v1/tasks: {json.dumps(TASK)}")
+        task = self._call("runner.pem", "POST", "/v1/tasks", TASK)
+        click.echo("  waiting for a worker to do it")
+        deadline = time.monotonic() + TASK_SECONDS
+        while task["state"] in ("TASK_STATE_PENDING", "TASK_STATE_RUNNING"):
+            if time.monotonic() > deadline:
+                raise click.ClickException(f"the task {task['id']} is not done: does a worker run?")
+            time.sleep(0.05)
+            task = self._call("runner.pem", "GET", f"/v1/tasks/{task['id']}")
+        if task["state"] != "TASK_STATE_SUCCEEDED":
+            raise click.ClickException(f"the task ended as {task['state']}: {task['error']['message']}")
         return str(task["id"])
 
-    def _step(self, title: str, act: Callable[[], Any]) -> Any:
-        """Show what is being done while it is done, and how long it took."""
-        click.echo(f"  {title} ...", nl=False)
-        began = time.perf_counter()
-        value = act()
-        click.echo(f" {time.perf_counter() - began:.1f} s")
-        return value
+    def _shown(self, *arguments: str) -> None:
+        """Run a command, having shown it."""
+        click.echo(f"  {shlex.join(['taskhouse', *arguments])}")
+        self._taskhouse(*arguments)
 
     def _taskhouse(self, *arguments: str) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "server.cli.main", *arguments, "--data", str(self._settings.data), "--json"]
@@ -167,26 +163,32 @@ class _Tour:
         return json.loads(text)
 
     def _show_calls(self, task_id: str) -> None:
-        ca, folder = self._settings.data / "ca.pem", self._folder
-        curl = f"curl --cacert {ca} --cert"
-        row = (
-            '{"somebody": {"heights": [{"sex": "female", "height": 171, "mother_height": 165, "father_height": 178}]}}'
-        )
+        page = f"/api/task_results/{task_id}"
+        person = {"sex": "female", "height": 171, "mother_height": 165, "father_height": 178}
+        tables = {"heights": [person]}
+        calls: list[tuple[str, Sequence[str]]] = [
+            ("results of a task, newest first", self._curl("web.pem", f"{page}?page=1&per_page=10")),
+            ("the same with the PKCS12 file that the document's Ruby example reads", self._curl("web.pfx", page)),
+            ("the organization's keys", self._curl("web.pem", "/keys")),
+            ("upload rows of any users", self._curl("upload.pem", "/bulk_insert", {"somebody": tables})),
+            ("upload rows of the one user of a key", self._curl("device.pem", "/insert", tables)),
+            ("ask for another task", self._curl("runner.pem", "/v1/tasks", TASK)),
+            ("look at a task", self._curl("runner.pem", f"/v1/tasks/{task_id}")),
+            ("is the house up?", ["curl", f"http://{self._settings.http}/health"]),
+        ]
         _heading("try it yourself")
-        click.echo(f"""\
-  # results of a task, newest first (documented: GET /api/task_results/task_id)
-  {curl} {folder}/web.pem '{self._url}/api/task_results/{task_id}?page=1&per_page=10'
-  # the same with the PKCS12 file that the document's Ruby example reads; its password is in web.password
-  curl --cacert {ca} --cert-type P12 --cert {folder}/web.pfx:my_password {self._url}/api/task_results/{task_id}
-  # the organization's keys
-  {curl} {folder}/web.pem {self._url}/keys
-  # upload rows of any user
-  {curl} {folder}/upload.pem -H 'content-type: application/json' -d '{row}' {self._url}/bulk_insert
-  # ask for another task, look at it
-  {curl} {folder}/runner.pem -H 'content-type: application/json' -d '{json.dumps(TASK)}' {self._url}/v1/tasks
-  {curl} {folder}/runner.pem {self._url}/v1/tasks/{task_id}
-  # is the house up?
-  curl http://{self._settings.http}/health""")
+        for title, command in calls:
+            click.echo(f"  # {title}\n  {shlex.join(command)}")
+
+    def _curl(self, key: str, path: str, body: object = None) -> list[str]:
+        command = ["curl", "--cacert", str(self._settings.data / "ca.pem")]
+        if key.endswith(".pfx"):
+            command += ["--cert-type", "P12", "--cert", f"{self._folder / key}:{PASSWORD}"]
+        else:
+            command += ["--cert", str(self._folder / key)]
+        if body is not None:
+            command += ["-H", "content-type: application/json", "-d", json.dumps(body)]
+        return [*command, self._url + path]
 
 
 def _heading(text: str) -> None:
