@@ -13,6 +13,7 @@ generator that yields several; raising fails the attempt, and the task is tried 
 than once, but only one attempt's outcome is accepted.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -22,6 +23,7 @@ from taskhouse.v1 import datasets_pb2, results_pb2
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_LABEL = 200
 MAX_TEXT = 2000
+_SLUG = re.compile(r"[a-z0-9_-]{1,63}")
 
 
 class LeaseLost(Exception):
@@ -122,11 +124,13 @@ class Worker:
     """The actions of one service that this program can do."""
 
     def __init__(self, service: str) -> None:
-        self.service = service
+        """Take the service's slug. Raises ValueError if it is none."""
+        self.service = _slug("a service", service)
         self.actions: dict[str, Action] = {}
 
     def action(self, slug: str) -> Callable[[Action], Action]:
-        """Register a function as the service's action of this name."""
+        """Register a function as the service's action of this slug. Raises ValueError if it is none, or registered."""
+        _slug("an action", slug)
 
         def register(function: Action) -> Action:
             if slug in self.actions:
@@ -135,3 +139,9 @@ class Worker:
             return function
 
         return register
+
+
+def _slug(what: str, text: str) -> str:
+    if not isinstance(text, str) or not _SLUG.fullmatch(text):
+        raise ValueError(f'{what} is named by 1 to 63 of a-z, 0-9, "-" and "_", not {text!r}')
+    return text

@@ -234,17 +234,17 @@ class Session:
 
     def _attempt(self, held: Held) -> None:
         """Make one attempt; in a thread of its own."""
-        outcome = None
         try:
             outcome = self._actions[held.task.service, held.task.action](held.task)
-            self._publish(held, outcome)
+            try:
+                self._publish(held, outcome)
+            finally:
+                if isinstance(outcome, Generator):
+                    outcome.close()
         except LeaseLost:
             log.info("lease lost task=%s attempt=%d", *held.name)
-        except Exception as error:  # noqa: BLE001 - whatever an action raises fails its attempt and nothing else.
+        except BaseException as error:  # noqa: BLE001 - even sys.exit() in an action fails its attempt and nothing else.
             self._fail(held, error)
-        finally:
-            if isinstance(outcome, Generator):
-                outcome.close()
 
     def _publish(self, held: Held, outcome: object) -> None:
         completion = pb.Report(completion=pb.Completion())
@@ -257,7 +257,7 @@ class Session:
         else:
             raise BadResult(f"the action returned {type(outcome).__name__}, not a Result")
 
-    def _fail(self, held: Held, error: Exception) -> None:
+    def _fail(self, held: Held, error: BaseException) -> None:
         log.warning("attempt failed task=%s attempt=%d", *held.name, exc_info=error)
         try:
             self._ledger.report(held, pb.Report(failure=pb.Failure(error=_text(error))))
@@ -294,6 +294,8 @@ class Session:
 def _joined(workers: Sequence[Worker]) -> dict[tuple[str, str], Action]:
     actions: dict[tuple[str, str], Action] = {}
     for worker in workers:
+        if not worker.actions:
+            raise WorkerRefused(f"the Worker of {worker.service} has no actions: give it some with @worker.action(…)")
         for slug, action in worker.actions.items():
             if (worker.service, slug) in actions:
                 raise WorkerRefused(f"there are two actions {worker.service}/{slug}")
@@ -307,7 +309,11 @@ def _publication(result: object, number: int) -> pb.Report:
     return pb.Report(publication=pb.Publication(number=number, histogram=result.content))
 
 
-def _text(error: Exception) -> str:
-    if isinstance(error, grpc.RpcError):
-        return f"{error.code().name}: {error.details()}"[:MAX_ERROR]
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR]
+def _text(error: BaseException) -> str:
+    """Return what is told of an attempt's failure: text that a message can hold, whatever the exception is."""
+    name = type(error).__name__
+    try:
+        text = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else f"{name}: {error}"
+    except BaseException:  # noqa: BLE001 - that is the action's code, too.
+        text = name
+    return text.encode(errors="backslashreplace").decode()[:MAX_ERROR]

@@ -1,6 +1,8 @@
 """The worker kit: against a house that is played by hand, with grpcio-testing's channel."""
 
 import contextlib
+import logging
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -128,6 +130,34 @@ def raise_(task: Task) -> Result:
     raise RuntimeError("the device is off")
 
 
+@worker.action("exit")
+def exit_(task: Task) -> Result:
+    sys.exit("enough")
+
+
+@worker.action("undecodable")
+def undecodable(task: Task) -> Result:
+    raise ValueError("bad name: \udc80")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@worker.action("mute")
+def mute(task: Task) -> Result:
+    raise Mute
+
+
+@worker.action("stubborn")
+def stubborn(task: Task):
+    try:
+        yield "no result"
+    finally:
+        yield "nor this"
+
+
 @worker.action("nothing")
 def nothing(task: Task):
     return None
@@ -223,13 +253,24 @@ def test_a_generator_publishes_several_results_in_their_order(stream):
 
 
 @pytest.mark.parametrize(
-    ("action", "text"), [("raise", "RuntimeError: the device is off"), ("nothing", "NoneType, not a Result")]
+    ("action", "text"),
+    [
+        ("raise", "RuntimeError: the device is off"),
+        ("nothing", "NoneType, not a Result"),
+        ("exit", "SystemExit: enough"),
+        ("undecodable", r"ValueError: bad name: \udc80"),
+        ("mute", "Mute"),
+        ("stubborn", "generator ignored GeneratorExit"),
+    ],
 )
-def test_an_action_that_raises_or_returns_no_result_fails_the_attempt(stream, action, text):
+def test_an_action_that_raises_or_returns_no_result_fails_the_attempt(stream, action, text, caplog):
+    caplog.set_level(logging.ERROR, "taskhouse.worker")  # Else pytest-xdist fails to send a lone surrogate.
     stream.lease(action)
     [report] = stream.hear_reports(1)
     assert text in report.failure.error
     stream.acknowledge([report])
+    stream.lease("once")
+    assert stream.hear_reports(2)[1].HasField("completion")
 
 
 def test_a_worker_renews_its_session(house, running):
@@ -422,3 +463,19 @@ def test_an_action_is_registered_once():
         worker.action("once")(once)
     with pytest.raises(WorkerRefused, match="two actions test/once"), contextlib.closing(PlayedHouse().channel):
         Session([worker, worker], PlayedHouse(), capacity=1)
+
+
+@pytest.mark.parametrize("slug", ["", "a b", "Once", "x" * 64, "é", "once\n", None])
+def test_what_is_no_slug_is_refused_where_it_is_written(slug):
+    with pytest.raises(ValueError, match="a service is named by 1 to 63 of a-z"):
+        Worker(service=slug)
+    with pytest.raises(ValueError, match="an action is named by 1 to 63 of a-z"):
+        worker.action(slug)
+
+
+def test_a_worker_without_actions_is_refused():
+    with (
+        pytest.raises(WorkerRefused, match="the Worker of idle has no actions"),
+        contextlib.closing(PlayedHouse().channel),
+    ):
+        Session([Worker(service="idle")], PlayedHouse(), capacity=1)
