@@ -1,6 +1,7 @@
 """Brings a database to the schema of this taskhouse, once, before any process serves it."""
 
 import fcntl
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -40,21 +41,29 @@ def check(path: Path) -> None:
             f"the database {path} is of a newer taskhouse (schema {revision}, this one knows {REVISION}):"
             " install that version"
         )
-    raise SchemaMismatch(f"the database {path} is not at schema {REVISION}: run `taskhouse db upgrade`")
+    raise SchemaMismatch(
+        f"the database {path} is not at schema {REVISION}: run `taskhouse db upgrade --data {path.parent}`"
+    )
 
 
 def upgrade(path: Path) -> None:
-    """Create or migrate the database. Raises SchemaMismatch if it is of a newer taskhouse; then nothing is touched."""
+    """Create or migrate the database, wholly or not at all, even if this process is killed meanwhile.
+
+    Raises SchemaMismatch if it is of a newer taskhouse; then nothing is touched.
+    """
     with _write_lock(path):
         revision = current(path)
         if revision == REVISION:
             return
         if revision is not None and revision > REVISION:
             check(path)
-        engine = create_engine(f"sqlite:///{path}", module=sqlite)
+        # Without an isolation level the driver begins and commits nothing by itself; with one, it would leave tables
+        # outside the transaction.
+        engine = create_engine(f"sqlite:///{path}", module=sqlite, connect_args={"isolation_level": None})
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
                 _run_alembic(connection)
                 connection.commit()
         except DBAPIError as error:  # As SQLAlchemy hands on what its driver raised.
@@ -68,6 +77,7 @@ def _run_alembic(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Else it speaks to people who asked for something else.
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     command.upgrade(config, "head")

@@ -1,3 +1,7 @@
+import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +57,36 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to look at" * 50)
     with pytest.raises(StoreUnavailable, match="cannot read"):
         migrate.upgrade(path)
+
+
+KILLED_MIDWAY = """
+import os, signal, sys
+from pathlib import Path
+from alembic import op
+from server.store import migrate
+
+create_index = op.create_index
+
+def create_or_die(name, *args, **kwargs):
+    if name == "datasets_by_name":
+        os.kill(os.getpid(), signal.SIGKILL)
+    create_index(name, *args, **kwargs)
+
+op.create_index = create_or_die
+migrate.upgrade(Path(sys.argv[1]))
+"""
+
+
+def test_a_migration_that_is_killed_midway_leaves_nothing_and_can_be_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "taskhouse.db"
+    done = subprocess.run([sys.executable, "-c", KILLED_MIDWAY, path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert migrate.current(path) is None
+    migrate.upgrade(path)
+    migrate.check(path)
+
+
+def test_a_migration_keeps_quiet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    migrate.upgrade(tmp_path / "taskhouse.db")
+    assert caplog.text == ""

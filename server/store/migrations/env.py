@@ -4,6 +4,10 @@ from alembic import context
 
 from server.store.tables import METADATA
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=METADATA,
+    transactional_ddl=True,  # Alembic thinks that SQLite's is not.
+)
 with context.begin_transaction():
     context.run_migrations()
