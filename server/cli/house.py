@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from pysqlite3 import dbapi2 as sqlite
 
 from server.core import errors
 from server.core.caller import Caller, Role
@@ -38,9 +39,18 @@ _REMEDIES: dict[type[Exception], str] = {
     errors.OrganizationNotFound: "`taskhouse orgs list` shows those there are",
     errors.OrganizationExists: "choose another name",
     errors.CredentialNotFound: "`taskhouse keys list` and `taskhouse tokens list` show those there are",
-    StoreUnavailable: "see that the data folder can be written and that its disk has room",
     errors.CredentialTaken: "choose another, or leave out --token to have one made",
 }
+_STORE_REMEDIES = {
+    sqlite.SQLITE_NOTADB: "give another folder with --data, or the database from a backup",
+    sqlite.SQLITE_CORRUPT: "give the database from a backup",
+    sqlite.SQLITE_BUSY: "another program holds the database: end that",
+}
+"""What to do, by SQLite's primary result code."""
+_ROOM = "see that the data folder can be written and that its disk has room"
+_STORE_REMEDIES |= dict.fromkeys(
+    (sqlite.SQLITE_CANTOPEN, sqlite.SQLITE_READONLY, sqlite.SQLITE_FULL, sqlite.SQLITE_IOERR), _ROOM
+)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 P = ParamSpec("P")
@@ -100,6 +110,14 @@ def make_data_folder(path: Path) -> None:
         ) from error
 
 
+def need_house(settings: Settings) -> None:
+    """Refuse a folder that has no house."""
+    if not settings.database.is_file():
+        raise click.ClickException(
+            f"no house in {settings.data}: start one with `taskhouse up --data {settings.data}`, or give another --data"
+        )
+
+
 def in_house(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     """Run `work` on the house's store, made or migrated first if need be; whether the house runs does not matter."""
 
@@ -119,8 +137,16 @@ def remedy(failure: Exception) -> str:
     """Return what is told of a failure on the command line: what it is, and what to do."""
     if isinstance(failure, errors.InvalidFields):
         return "; ".join(f"{_OPTIONS.get(fault.field, fault.field)}: {fault.description}" for fault in failure.faults)
-    advice = _REMEDIES.get(type(failure))
+    advice = _store_remedy(failure) if isinstance(failure, StoreUnavailable) else _REMEDIES.get(type(failure))
     return f"{str(failure).rstrip('.')}; {advice}" if advice else str(failure)
+
+
+def _store_remedy(failure: StoreUnavailable) -> str | None:
+    cause = failure.__cause__
+    if isinstance(cause, OSError):
+        return _ROOM
+    error = getattr(cause, "orig", cause)  # SQLAlchemy wraps what its driver raised.
+    return _STORE_REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
 
 
 def as_item(message: Message) -> dict[str, Any]:
