@@ -5,6 +5,7 @@ datasets are still what the rows were checked against.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ POSTGRES_TYPES = {
 _MAX_FLOAT = 2.0**128 - 2.0**103  # From here on, single precision rounds to infinity.
 _MANY_TABLES = 100
 _SHOWN = 60  # characters of what was sent, in the text of a fault
-_SHOWN_USER = 100  # characters of a user's name, likewise
+_SHOWN_KEY = 100  # characters of a key that stands twice, likewise
 _KEPT_FAULTS = 1024 * 1024  # characters of their texts; further ones are only counted
 _EXPLAINED = 1000  # faults of one user; the others are neither listed nor counted
 
@@ -49,6 +50,13 @@ class Table(NamedTuple):
     check: Callable[[Any], str | None]  # Returns the row as it is stored; None if something is wrong with it.
 
 
+class Listing(NamedTuple):
+    """Faults as they are told. `more` says how many are not listed, "" if all are."""
+
+    by_user: dict[str, list[str]]
+    more: str
+
+
 class Faults:
     """What is wrong, by user."""
 
@@ -63,35 +71,29 @@ class Faults:
 
     def add(self, user_id: str, texts: Iterable[str]) -> None:
         """Add what is wrong with one user."""
-        shown = _cut(user_id, _SHOWN_USER)
         for text in islice(texts, _EXPLAINED):
             self._left -= len(text)
             if self._left < 0:
                 self._more_texts += 1
             else:
-                self._texts.setdefault(shown, []).append(text)
-        self._more_users += shown not in self._texts
+                self._texts.setdefault(user_id, []).append(text)
+        self._more_users += user_id not in self._texts
 
-    def by_user(self, *, max_bytes: int) -> dict[str, list[str]]:
-        """Return as many texts of each user as fit into so much JSON in ASCII.
-
-        What does not fit is counted under the empty name, which no user has.
-        """
-        listed: dict[str, list[str]] = {}
+    def listing(self, *, max_bytes: int) -> Listing:
+        """Return as many texts of each user as fit into so much JSON in ASCII."""
+        by_user: dict[str, list[str]] = {}
         left, more_texts, more_users = max_bytes - 200, self._more_texts, self._more_users
-        for user_id, texts in self._texts.items():
-            left -= _size(user_id) + 2
+        for name, texts in zip(_apart(self._texts), self._texts.values(), strict=True):
+            left -= _size(name) + 2
             for text in texts:
                 left -= _size(text)
                 if left < 0:
                     more_texts += 1
                 else:
-                    listed.setdefault(user_id, []).append(text)
-            more_users += user_id not in listed
-        if more_texts:
-            more = f"not listed: at least {more_texts} more faults, and {more_users} more users with faults"
-            listed[""] = [*listed.get("", []), more]
-        return listed
+                    by_user.setdefault(name, []).append(text)
+            more_users += name not in by_user
+        more = f"not listed: at least {more_texts} more faults, and {more_users} more users with faults"
+        return Listing(by_user, more if more_texts else "")
 
 
 class Checked(NamedTuple):
@@ -105,7 +107,11 @@ class Checked(NamedTuple):
 
 def names_in(uploads: Iterable[Any]) -> frozenset[str]:
     """Return the names of the tables in several users' uploads, each `{table: [row, …]}`."""
-    return frozenset().union(*(upload for upload in uploads if type(upload) is dict))
+    names: set[str] = set()
+    for upload in uploads:
+        if type(upload) is dict:
+            names.update(upload)
+    return frozenset(names)
 
 
 async def tables(tx: Tx, *, caller: Caller, names: frozenset[str]) -> dict[str, Table]:
@@ -147,9 +153,11 @@ def repeated_key(text: bytes, *, colons: int) -> str | None:
     """Return a key that an object of the JSON text has twice; None if all keep their keys apart.
 
     Of such a pair whoever reads JSON keeps one value and loses the other in silence. Looking for it takes several times
-    as long as reading, and is spared if the text has no more `colons` than what was read of it.
+    as long as reading, and is spared if the text escapes no colons and has no more of them than what was read of it.
+
+    Raises NestedTooDeep.
     """
-    if text.count(b":") == colons:
+    if text.count(b":") == colons and b"\\u003" not in text:
         return None
 
     def once(pairs: list[tuple[str, Any]]) -> None:
@@ -160,7 +168,9 @@ def repeated_key(text: bytes, *, colons: int) -> str | None:
     try:
         json.loads(text, object_pairs_hook=once)
     except _Repeated as found:
-        return _cut(found.key, _SHOWN_USER)
+        return _cut(found.key, _SHOWN_KEY)
+    except RecursionError as error:
+        raise NestedTooDeep from error
     return None
 
 
@@ -172,6 +182,10 @@ async def put(tx: Tx, *, caller: Caller, checked: Checked) -> None:
         ):
             raise DatasetNotFound(table.name)
     await store.add_rows(tx, checked.rows)
+
+
+class NestedTooDeep(Exception):
+    """The JSON text is nested too deep to look for keys that stand twice."""
 
 
 class _Repeated(Exception):
@@ -295,6 +309,16 @@ def _shown(value: Any) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _apart(user_ids: Iterable[str]) -> Iterator[str]:
+    """Yield each user's name as it is shown: those that are too long for a user are cut, and numbered if alike."""
+    alike: Counter[str] = Counter()
+    for user_id in user_ids:
+        name = _cut(user_id, MAX_USER_ID)
+        if name != user_id:
+            alike[name] += 1
+        yield f"{name} ({alike[name]})" if alike[name] > 1 else name
 
 
 def _size(text: str) -> int:

@@ -3,9 +3,9 @@
 import asyncio
 import ctypes
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import grpc
 import orjson
@@ -22,7 +22,7 @@ from taskhouse.rest.v1 import aircloak_pb2
 MAX_BODY = 10 * 1024 * 1024  # bytes, as sent and as inflated
 MAX_FAULTS_OF_A_SUCCESS = 1024 * 1024  # bytes; a refusal's must fit into a header
 IDLE_SECONDS = 1.0  # after a large upload, until its memory goes back to the system
-INLINE_BODY = 64 * 1024  # bytes; reading more holds up everybody else, and is done in a thread
+INLINE_BODY = 64 * 1024  # bytes; checking more would hold up everybody else, and is done in a thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,33 +45,25 @@ class Uploads:
     async def _take(
         self, sent: httpbody_pb2.HttpBody, context: Context, *, user_id: str | None
     ) -> httpbody_pb2.HttpBody:
-        headers = headers_of(context)
-        mode = headers.get("validation_mode", "strict").strip().lower()
-        if mode not in ("strict", "permissive"):
-            await _unprocessable(context, "unsupported validation_mode header value")
-        if not _is_json(sent.content_type):
-            await _unprocessable(context, "unknown content type")
-        try:
-            text = body_of(sent, headers, max_bytes=MAX_BODY)
-        except EncodingUnknown:
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, 415, "unsupported content encoding")
-        except TooLarge as refusal:
-            too_large = f"payload too large: more than {refusal.max_bytes} bytes"
-            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, 413, too_large)
-        except BodyBroken:
-            await _unprocessable(context, "malformed gzip")
-        permissive = mode == "permissive"
-        if len(text) <= INLINE_BODY:
-            return await self._store_all(context, text, user_id=user_id, permissive=permissive)
-        with _large_uploads.one():
-            return await self._store_all(context, text, user_id=user_id, permissive=permissive)
+        with _large_uploads.one(len(sent.data)):
+            headers = headers_of(context)
+            mode = headers.get("validation_mode", "strict").strip().lower()
+            if mode not in ("strict", "permissive"):
+                await _unprocessable(context, "unsupported validation_mode header value")
+            if not _is_json(sent.content_type):
+                await _unprocessable(context, "unknown content type")
+            text = await _text(context, sent, headers)
+            with _large_uploads.one(len(text)):
+                return await self._store_all(context, text, user_id=user_id, permissive=mode == "permissive")
 
     async def _store_all(
         self, context: Context, text: bytes, *, user_id: str | None, permissive: bool
     ) -> httpbody_pb2.HttpBody:
+        beside = _at_once if len(text) <= INLINE_BODY else asyncio.to_thread
         checked = await self._checked(context, text, user_id=user_id, permissive=permissive)
         if checked.faults and not (permissive and checked.rows):
-            await _unprocessable(context, checked.faults.by_user(max_bytes=MAX_BODY_BYTES))
+            listing = await beside(checked.faults.listing, max_bytes=MAX_BODY_BYTES)
+            await _unprocessable(context, listing.by_user, more=listing.more)
         if checked.rows:
             try:
                 await self._store.write(uploads.put, caller=current_caller(), checked=checked)
@@ -80,27 +72,57 @@ class Uploads:
         if not checked.faults:
             return _answer({"success": True})
         await context.send_initial_metadata([("x-taskhouse-status", "202")])
-        return _answer({"success": False, "errors": checked.faults.by_user(max_bytes=MAX_FAULTS_OF_A_SUCCESS)})
+        listing = await beside(checked.faults.listing, max_bytes=MAX_FAULTS_OF_A_SUCCESS)
+        return _answer(_failure(listing.by_user, more=listing.more))
 
     async def _checked(
         self, context: Context, text: bytes, *, user_id: str | None, permissive: bool
     ) -> uploads.Checked:
         beside = _at_once if len(text) <= INLINE_BODY else asyncio.to_thread
         try:
-            given = orjson.loads(text)
+            given = orjson.loads(
+                text
+            )  # Here in any case: it lets nobody run meanwhile, and costs a thread more memory.
         except orjson.JSONDecodeError:
             await _unprocessable(context, "malformed json")
         if type(given) is not dict:
             await _unprocessable(context, f"not an object of {'users' if user_id is None else 'tables'}")
         by_user = given if user_id is None else {user_id: given}
-        names = uploads.names_in(by_user.values())
+        names = await beside(uploads.names_in, by_user.values())
         tables = await self._store.read(uploads.tables, caller=current_caller(), names=names)
         whole = user_id is None or not permissive
-        checked = await beside(uploads.check, by_user, tables, whole=whole)
-        colons = checked.colons + (len(given) + "".join(given).count(":") if user_id is None else 0)
-        if checked.rows and (key := await beside(uploads.repeated_key, text, colons=colons)) is not None:
+        try:
+            checked, key = await beside(_check, text, by_user, tables, whole=whole, users=user_id is None)
+        except uploads.NestedTooDeep:
+            await _unprocessable(context, "malformed json")
+        if key is not None:
             await _unprocessable(context, f'the key "{key}" stands twice in one object')
         return checked
+
+
+def _check(
+    text: bytes, by_user: dict[str, Any], tables: Mapping[str, uploads.Table], *, whole: bool, users: bool
+) -> tuple[uploads.Checked, str | None]:
+    """Return what an upload comes to, and a key that an object of its text has twice. `users`: the text names them."""
+    checked = uploads.check(by_user, tables, whole=whole)
+    if not checked.rows:
+        return checked, None
+    colons = checked.colons + (len(by_user) + "".join(by_user).count(":") if users else 0)
+    return checked, uploads.repeated_key(text, colons=colons)
+
+
+async def _text(context: Context, sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> bytes:
+    beside = asyncio.to_thread if "content-encoding" in headers else _at_once  # Little can inflate to much.
+    try:
+        return await beside(body_of, sent, headers, max_bytes=MAX_BODY)
+    except EncodingUnknown:
+        await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, 415, "unsupported content encoding")
+    except TooLarge as refusal:
+        with _large_uploads.one(refusal.max_bytes):
+            too_large = f"payload too large: more than {refusal.max_bytes} bytes"
+            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, 413, too_large)
+    except BodyBroken:
+        await _unprocessable(context, "malformed gzip")
 
 
 def _is_json(content_type: str) -> bool:
@@ -113,12 +135,16 @@ def _answer(body: object) -> httpbody_pb2.HttpBody:
     return httpbody_pb2.HttpBody(content_type="application/json", data=orjson.dumps(body))
 
 
-async def _unprocessable(context: Context, errors: object) -> NoReturn:
-    await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, 422, errors)
+async def _unprocessable(context: Context, errors: object, *, more: str = "") -> NoReturn:
+    await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, 422, errors, more=more)
 
 
-async def _refuse(context: Context, code: grpc.StatusCode, status: int, errors: object) -> NoReturn:
-    await refuse(context, code, status, {"success": False, "errors": errors})
+async def _refuse(context: Context, code: grpc.StatusCode, status: int, errors: object, *, more: str = "") -> NoReturn:
+    await refuse(context, code, status, _failure(errors, more=more))
+
+
+def _failure(errors: object, *, more: str) -> dict[str, object]:
+    return {"success": False, "errors": errors} | ({"more": more} if more else {})
 
 
 async def _at_once(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -137,8 +163,11 @@ class _LargeUploads:
         self._libc = ctypes.CDLL(None)
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Note a large upload, from before it is read until it is answered."""
+    def one(self, size: int) -> Iterator[None]:
+        """Note an upload of so many bytes, from before it is read until it is answered. A small one does not matter."""
+        if size <= INLINE_BODY:
+            yield
+            return
         gc.disable()
         self._under_way += 1
         try:

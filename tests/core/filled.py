@@ -31,7 +31,7 @@ async def checked(store: Store, caller: Caller, given: dict, *, whole: bool = Tr
 async def upload(store: Store, caller: Caller, given: dict) -> None:
     """Store an upload that has no faults."""
     good = await checked(store, caller, given)
-    assert not good.faults, good.faults.by_user(max_bytes=4096)
+    assert not good.faults, good.faults.listing(max_bytes=4096)
     await store.write(uploads.put, caller=caller, checked=good)
 
 

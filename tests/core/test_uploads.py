@@ -20,7 +20,7 @@ def stored(data) -> list[tuple[str, str]]:
 
 
 async def faults(store, caller, given, **options) -> dict:
-    return (await checked(store, caller, given, **options)).faults.by_user(max_bytes=4096)
+    return (await checked(store, caller, given, **options)).faults.listing(max_bytes=4096).by_user
 
 
 async def test_values_are_stored_in_the_order_of_the_columns(store, data):
@@ -155,11 +155,26 @@ def test_faults_fit_into_what_there_is_for_them_and_count_what_does_not(user, ma
     faults = uploads.Faults()
     for number in range(1000):
         faults.add(f"{user}{number}"[-255:], [f"heights: height: invalid value [{'é' * 60}] for type int4"] * 40)
-    listed = faults.by_user(max_bytes=max_bytes)
+    listed = faults.listing(max_bytes=max_bytes)
     # As refusals travel: ASCII, DEL escaped.
-    text = json.dumps({"success": False, "errors": listed}, separators=(",", ":")).replace("\x7f", "\\u007f")
+    body = {"success": False, "errors": listed.by_user, "more": listed.more}
+    text = json.dumps(body, separators=(",", ":")).replace("\x7f", "\\u007f")
     assert len(text) <= max_bytes
-    assert listed[""][-1].startswith("not listed: at least ")
+    assert listed.more.startswith("not listed: at least ")
+
+
+def test_users_are_told_apart_however_long_their_names():
+    faults = uploads.Faults()
+    for end in "abc":
+        faults.add("x" * 254 + end, ["a"])
+        faults.add("x" * 300 + end, ["b", "c"])
+    assert faults.listing(max_bytes=4096) == (
+        {"x" * 254 + end: ["a"] for end in "abc"}
+        | {"x" * 255 + end: ["b", "c"] for end in ("...", "... (2)", "... (3)")},
+        "",
+    )
+    short = faults.listing(max_bytes=200 + 2 * (255 + 5))
+    assert short.more == "not listed: at least 8 more faults, and 5 more users with faults"
 
 
 def test_a_user_with_endless_faults_costs_a_bounded_time():
@@ -169,7 +184,7 @@ def test_a_user_with_endless_faults_costs_a_bounded_time():
 
     faults = uploads.Faults()
     faults.add("u", endless())
-    assert faults.by_user(max_bytes=4096)[""]
+    assert faults.listing(max_bytes=4096).more
 
 
 async def test_values_nested_too_deep_to_write_are_told_shortly(store):
@@ -189,6 +204,9 @@ async def test_values_nested_too_deep_to_write_are_told_shortly(store):
         ('{"u":{"d":[{"t":"a"}],"d":[]}}', "d"),
         ('{"u":{"d":[{"t":"a","t":"b"}]}}', "t"),
         ('{"u":{"d":[{"t":"a","\\u0074":"b"}]}}', "t"),
+        ('{"u":{"d":[{"i":1,"t":"a\\u003ab","i":2}]}}', "i"),
+        ('{"u":{"d":[{"i":1,"t":"a\\u003Ab","i":2}]}}', "i"),
+        ('{"u\\u003a":{"d":[]},"v":{"d":[{"t":"a"}]},"v":{"d":[{"t":"b"}]}}', "v"),
     ],
 )
 async def test_a_key_that_stands_twice_is_found(store, text, key):
@@ -198,3 +216,8 @@ async def test_a_key_that_stands_twice_is_found(store, text, key):
     found = await checked(store, acme, given)
     colons = found.colons + len(given) + "".join(given).count(":")
     assert uploads.repeated_key(text.encode(), colons=colons) == key
+
+
+def test_keys_cannot_be_told_apart_in_what_is_nested_too_deep():
+    with pytest.raises(uploads.NestedTooDeep):
+        uploads.repeated_key(b'{"u":' + b"[" * 1000 + b"]" * 1000 + b"}", colons=0)

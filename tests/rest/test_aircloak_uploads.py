@@ -5,7 +5,9 @@ import gc
 import gzip
 import hashlib
 import json
+import threading
 import time
+from types import SimpleNamespace
 
 import grpc
 import grpc.aio
@@ -15,9 +17,10 @@ import pytest_asyncio
 from google.api import httpbody_pb2
 from pysqlite3 import dbapi2 as sqlite
 
-from server.core import credentials
+from server.core import credentials, uploads
 from server.core.caller import Role
-from server.rest.aircloak_uploads import MAX_BODY, MAX_FAULTS_OF_A_SUCCESS
+from server.rest import aircloak_uploads
+from server.rest.aircloak_uploads import INLINE_BODY, MAX_BODY, MAX_FAULTS_OF_A_SUCCESS
 from server.rpc.refusals import MAX_BODY_BYTES
 from taskhouse.rest.v1 import aircloak_pb2 as pb
 from taskhouse.rest.v1 import aircloak_pb2_grpc
@@ -222,14 +225,76 @@ async def test_a_large_upload_is_stored_and_leaves_the_garbage_collector_on(bulk
     assert gc.isenabled()
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b" " * INLINE_BODY + b"{}", {}, 200),
+        (b" " * INLINE_BODY + b"{", {}, 422),
+        (b" " * INLINE_BODY + b"{}", {"content_type": "text/csv"}, 422),
+        (b" " * INLINE_BODY + b"{}", {"validation_mode": "lax"}, 422),
+        (b" " * INLINE_BODY + b"{}", {"content_encoding": "gzip"}, 422),
+        (gzip.compress(b" " * INLINE_BODY + b"{"), {"content_encoding": "gzip"}, 422),
+        (gzip.compress(bytes(MAX_BODY + 1)), {"content_encoding": "gzip"}, 413),
+        (bytes(MAX_BODY + 1), {}, 413),
+    ],
+)
+async def test_the_memory_of_a_large_upload_is_given_back_however_it_is_answered(
+    bulk, monkeypatch, body, headers, status
+):
+    given_back = asyncio.Event()
+    monkeypatch.setattr(aircloak_uploads, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(
+        aircloak_uploads._large_uploads, "_libc", SimpleNamespace(malloc_trim=lambda _: given_back.set())
+    )
+    answered, _ = await bulk.raw(body, **headers)
+    assert answered == status
+    await asyncio.wait_for(given_back.wait(), 10)
+
+
+@pytest.mark.parametrize("mode", ["strict", "permissive"])
+async def test_large_uploads_are_worked_on_beside_the_event_loop(bulk, monkeypatch, mode):
+    threads = {}
+
+    def noted(name, work):
+        def note(*args, **kwargs):
+            threads[name] = threading.current_thread()
+            return work(*args, **kwargs)
+
+        return note
+
+    for owner, name in (
+        (aircloak_uploads, "body_of"), (aircloak_uploads, "_check"), (uploads, "names_in"), (uploads.Faults, "listing"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, noted(name, getattr(owner, name)))
+    many = {f"user:{number}": {"heights": [{"height": number}]} for number in range(5000)}
+    body = gzip.compress(orjson.dumps({**many, "bad": 1}))
+    status, _ = await bulk.raw(body, content_encoding="gzip", validation_mode=mode)
+    assert status == {"strict": 422, "permissive": 202}[mode]
+    assert threads.keys() == {"body_of", "_check", "names_in", "listing"}
+    assert threading.current_thread() not in threads.values()
+
+
 @pytest.mark.parametrize("mode", ["strict", "permissive"])
 async def test_endless_faults_are_cut_to_what_an_answer_holds(bulk, mode):
     bad = {f"bäd-{number}": {"heights": [{"hëight": "x" * 100}] * 3} for number in range(5000)}
     status, body = await bulk({"good": {"heights": [{"height": 1}]}, **bad}, validation_mode=mode)
     assert status == {"strict": 422, "permissive": 202}[mode]
     assert body["success"] is False
-    assert body["errors"][""][-1].startswith("not listed: at least ")
+    assert body["more"].startswith("not listed: at least ")
+    assert body["errors"].keys() <= bad.keys()
     assert len(orjson.dumps(body)) <= MAX_FAULTS_OF_A_SUCCESS
+
+
+async def test_all_faults_are_told_of_users_whose_names_are_empty_or_begin_alike(bulk):
+    bad = {"": {}} | {"x" * 200 + end: {"heights": [{"height": "x"}]} for end in "ab"}
+    texts = {user: [FAULT] for user in bad} | {"": ["a user's name must be 1 to 255 characters"]}
+    assert await bulk(bad) == (422, {"success": False, "errors": texts})
+
+
+async def test_values_nested_too_deep_beside_good_users_are_refused(bulk, stored):
+    body = b'{"good":{"heights":[{"height":1}]},"bad":{"heights":[{"height":%b}]}}' % (b"[" * 1000 + b"]" * 1000)
+    assert await bulk.raw(body, validation_mode="permissive") == (422, MALFORMED)
+    assert stored() == []
 
 
 @pytest.mark.parametrize("mode", ["strict", "permissive"])
@@ -238,6 +303,13 @@ async def test_a_user_who_stands_twice_is_refused_instead_of_half_lost(bulk, sto
     body = b'{"a:b":%b,"carol":%b,"carol":%b}' % (row, row, row)
     refusal = {"success": False, "errors": 'the key "carol" stands twice in one object'}
     assert await bulk.raw(body, validation_mode=mode) == (422, refusal)
+    assert stored() == []
+
+
+async def test_an_escaped_colon_hides_no_repetition(bulk, store, acme, stored):
+    await dataset(store, acme, "wide", d="double", t="text")
+    body = b'{"good":{"wide":[{"d":1,"t":"a\\u003ab","d":2}]}}'
+    assert await bulk.raw(body) == (422, {"success": False, "errors": 'the key "d" stands twice in one object'})
     assert stored() == []
 
 
