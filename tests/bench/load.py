@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+from collections.abc import Iterable, Sequence
+from itertools import cycle, islice
 
 
 async def _one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, expect: bytes) -> bytes:
@@ -23,11 +25,13 @@ def request_of(method: str, path: str, *, body: bytes = b"", headers: tuple[str,
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def _connection(address: tuple[str, int], context: ssl.SSLContext | None, request: bytes, times: int) -> None:
+async def _connection(
+    address: tuple[str, int], context: ssl.SSLContext | None, requests: Iterable[bytes], times: int
+) -> None:
     name = "localhost" if context else None
     reader, writer = await asyncio.open_connection(*address, ssl=context, server_hostname=name)
     try:
-        for _ in range(times):
+        for request in islice(requests, times):
             await _one(reader, writer, request, b"200")
     finally:
         writer.close()
@@ -35,11 +39,18 @@ async def _connection(address: tuple[str, int], context: ssl.SSLContext | None, 
 
 
 def hammer(
-    address: tuple[str, int], context: ssl.SSLContext | None, request: bytes, *, connections: int, each: int
+    address: tuple[str, int], context: ssl.SSLContext | None, requests: Sequence[bytes], *, connections: int, each: int
 ) -> None:
-    """Send the request `each` times, one after another, on every one of `connections` connections."""
+    """Send `each` requests, one after another, on every one of `connections` connections.
+
+    They take turns with the requests given, each connection beginning at another place.
+    """
+
+    def turns(connection: int) -> Iterable[bytes]:
+        start = connection * len(requests) // connections
+        return islice(cycle(requests), start, None)
 
     async def run() -> None:
-        await asyncio.gather(*(_connection(address, context, request, each) for _ in range(connections)))
+        await asyncio.gather(*(_connection(address, context, turns(one), each) for one in range(connections)))
 
     asyncio.run(run())
