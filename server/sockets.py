@@ -1,16 +1,26 @@
 """Where the parts of a house on one machine meet: unix sockets in a folder that only its owner may enter."""
 
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 LONGEST = 90  # A unix socket's path may have 107 bytes; this leaves room for the names below.
+RETRY_SECONDS = 0.05
 
 
 class SocketFolderUnsafe(Exception):
     """The folder for the sockets belongs to somebody else, or others may enter it."""
+
+
+class SocketTaken(Exception):
+    """Another server process listens on that socket. The text says which."""
 
 
 def folder(data: Path) -> Path:
@@ -41,6 +51,60 @@ def server_socket(data: Path, number: int) -> Path:
 def existing(data: Path) -> list[Path]:
     """Return the sockets of the server processes that run, or have run without tidying up."""
     return sorted(folder(data).glob("server-*.sock"))
+
+
+@contextmanager
+def sole_listener(path: Path) -> Iterator[None]:
+    """Be the only process that listens on this socket, and tidy up before and after. Raises SocketTaken.
+
+    A lock on the file beside it, NAME.lock, says who that is; it ends with its process, however that happens.
+    """
+    beside = path.with_suffix(".lock")
+    with beside.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SocketTaken(
+                f"another server process listens on {path}: stop it, or wait until it has ended"
+            ) from error
+        path.unlink(missing_ok=True)  # Of a process that was killed.
+        try:
+            yield
+        finally:
+            if _is(lock, beside):
+                path.unlink(missing_ok=True)
+
+
+def clear(data: Path, *, within: float) -> bool:
+    """Remove the sockets of server processes that were killed, and wait, some seconds at most, for those that end.
+
+    Returns whether there were any. Raises SocketTaken.
+    """
+    deadline = time.monotonic() + within
+    left = bool(existing(data))
+    for lock in sorted(folder(data).glob("server-*.lock")):
+        while not _clear(lock.with_suffix(".sock"), last=time.monotonic() > deadline):
+            left = True
+            time.sleep(RETRY_SECONDS)
+    return left
+
+
+def _clear(path: Path, *, last: bool) -> bool:
+    try:
+        with sole_listener(path):
+            return True
+    except SocketTaken:
+        if last:
+            raise
+        return False
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    """Say whether the file is still the one at `path`: somebody may have removed it, and locked another one."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def admin_socket(data: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,11 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import IO
 
 FATAL = "taskhouse: "  # How every command of the house begins the one line that says why it ends.
 TICK_SECONDS = 0.05
+SPARE_SECONDS = 5.0  # What a part may take besides its grace: to commit, to say goodbye.
 PR_SET_PDEATHSIG = 1
+_LAST_WORDS = re.compile(r" edge critical: (.*)")  # Envoy's, in the format that server/edge.py gives it.
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -47,7 +52,7 @@ class Part:
                 text=True,
                 errors="replace",
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order.
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_die_with, os.getpid()),
             )
         except OSError as error:
             raise PartFailed(f"{self.name} cannot start: {error}") from error
@@ -73,10 +78,9 @@ class Part:
         if line.startswith(FATAL):
             self.reason = line.removeprefix(FATAL).strip()
             return
-        if "[critical]" in line:  # Envoy's last words.
-            self.reason = line.split("] ", 4)[-1].strip()
-        sys.stderr.write(line)
-        sys.stderr.flush()
+        if last := _LAST_WORDS.search(line):
+            self.reason = last[1].strip()
+        say(line)
 
     def is_ready(self) -> bool:
         """Say whether it answers."""
@@ -93,19 +97,19 @@ class Part:
         ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise PartFailed(f"{self.name} {ended}" + (f": {self.reason}" if self.reason else ""))
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
     def ask_to_stop(self) -> None:
         """Send SIGTERM, if it runs."""
-        if self.process and self.process.poll() is None:
+        if self.process:
             self.process.terminate()
 
-    def wait_or_kill(self, deadline: float) -> None:
-        """Wait for its end until the deadline (of time.monotonic); then kill it."""
-        if not self.process:
-            return
-        try:
-            self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            print(f"{FATAL}{self.name} did not stop in time and was killed", file=sys.stderr)
+    def kill(self) -> None:
+        """Send SIGKILL, if it runs, and wait for its end."""
+        if self.process:
             self.process.kill()
             self.process.wait()
 
@@ -117,7 +121,17 @@ class House:
         """Take the parts; `drain_edge` makes Envoy accept no new connections."""
         self.servers, self.worker, self.edge, self._drain_edge = servers, worker, edge, drain_edge
         self.parts = [*servers, worker, edge]
-        self.stopping = threading.Event()
+        self._guest: subprocess.Popen[bytes] | None = None
+        self._asked = 0  # A number, as a signal's handler must take no lock.
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._asked > 0
+
+    def ask_to_stop(self) -> None:
+        """Have `watch` return; asked again, `stop` waits for nothing more. For handlers of signals."""
+        self._asked += 1
 
     def start(self, *, within: float) -> None:
         """Start all parts and return when each answers. Raises PartFailed; then some may run: call `stop`."""
@@ -132,33 +146,63 @@ class House:
         while waiting := [part for part in parts if not part.is_ready()]:
             for part in self.parts:
                 part.check()
-            if self.stopping.wait(TICK_SECONDS):
+            if self.stopping:
                 return
             if time.monotonic() > deadline:
                 raise PartFailed(f"{waiting[0].name} does not answer")
+            time.sleep(TICK_SECONDS)
+
+    def run_beside(self, command: Sequence[str]) -> None:
+        """Run a command that is no part: its end changes nothing, and it is the first to be stopped."""
+        self._guest = subprocess.Popen(command, preexec_fn=partial(_die_with, os.getpid()))  # noqa: S603 - ours.
 
     def watch(self) -> None:
         """Return when asked to stop. Raises PartFailed as soon as a part has died."""
-        while not self.stopping.wait(TICK_SECONDS * 2):
+        while not self.stopping:
             for part in self.parts:
                 part.check()
+            if self._guest:
+                self._guest.poll()  # Its end is to be noticed by the system, too.
+            time.sleep(TICK_SECONDS * 2)
 
     def stop(self, *, grace: float) -> None:
-        """Stop all: no new connections, then the worker, the servers with their calls under way, and Envoy last."""
-        deadline = time.monotonic() + grace + 2
-        if self.edge.process and self.edge.process.poll() is None:
+        """Stop all: no new connections, then the worker, the servers with their calls under way, and Envoy last.
+
+        The worker has this grace (seconds), and then the servers have it; asked to stop again, all are killed at once.
+        """
+        if self._guest:
+            self._guest.terminate()
+            self._guest.wait()
+        if self.edge.runs:
             self._drain_edge()
-        self.worker.ask_to_stop()
-        self.worker.wait_or_kill(deadline)
-        for server in self.servers:
-            server.ask_to_stop()
-        for server in self.servers:
-            server.wait_or_kill(deadline)
-        self.edge.ask_to_stop()
-        self.edge.wait_or_kill(deadline + 2)
+        self._end([self.worker], grace + SPARE_SECONDS)
+        self._end(self.servers, grace + SPARE_SECONDS)
+        self._end([self.edge], SPARE_SECONDS)
+
+    def _end(self, parts: list[Part], within: float) -> None:
+        for part in parts:
+            part.ask_to_stop()
+        deadline = time.monotonic() + within
+        while running := [part for part in parts if part.runs]:
+            hurried = self._asked > 1
+            if hurried or time.monotonic() > deadline:
+                for part in running:
+                    part.kill()
+                    say(f"{FATAL}{part.name} {'was' if hurried else 'did not stop in time and was'} killed\n")
+                return
+            time.sleep(TICK_SECONDS)
 
 
-def _die_with_parent() -> None:
+def say(line: str) -> None:
+    """Write to standard error; once nobody reads it any more, nowhere: the house goes on."""
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process runs.
+
+
+def _die_with(parent: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:  # It died before the line above.
+    if os.getppid() != parent:  # It died before the line above.
         os._exit(1)

@@ -91,7 +91,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from server.edge import ConfigurationRefused, EnvoyMissing
     from server.identity.authority import AuthorityUnavailable
     from server.settings import BadSettings
-    from server.sockets import SocketFolderUnsafe
+    from server.sockets import SocketFolderUnsafe, SocketTaken
     from server.store.engine import SchemaMismatch, StoreUnavailable
     from server.supervisor import PartFailed
 
@@ -102,6 +102,7 @@ def _failures() -> tuple[type[Exception], ...]:
         BadSettings,
         AuthorityUnavailable,
         SocketFolderUnsafe,
+        SocketTaken,
         EnvoyMissing,
         ConfigurationRefused,
         PartFailed,
@@ -111,7 +112,10 @@ def _failures() -> tuple[type[Exception], ...]:
 def _tell(text: str) -> None:
     """Write one line, whatever the text."""
     line = " ".join(text.split()).encode(errors="backslashreplace").decode()  # Arguments may hold what is not UTF-8.
-    click.echo(f"taskhouse: {line}", err=True)
+    try:
+        click.echo(f"taskhouse: {line}", err=True)
+    except OSError:  # Nobody reads it.
+        sys.stderr = None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import uvloop
 from server.cli.house import house_options
 from server.identity.authority import Authority
 from server.settings import Settings
-from server.sockets import server_socket
+from server.sockets import server_socket, sole_listener
 from server.store import migrate
 from server.store.sqlite import SqliteStore
 from server.wiring import build_server
@@ -30,9 +30,8 @@ def serve(settings: Settings, socket: Path | None, number: int) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
     migrate.check(settings.database)
     path = socket or server_socket(settings.data, number)
-    path.unlink(missing_ok=True)  # Of a process that was killed; `up` sees to it that only one runs for a number.
-    uvloop.run(_serve(settings, path))
-    path.unlink(missing_ok=True)
+    with sole_listener(path):
+        uvloop.run(_serve(settings, path))
 
 
 async def _serve(settings: Settings, path: Path) -> None:

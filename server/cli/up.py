@@ -4,10 +4,10 @@ import fcntl
 import http.client
 import signal
 import socket
-import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -17,13 +17,14 @@ from server.cli.edge import config_for
 from server.cli.house import make_data_folder
 from server.cli.serve import READY
 from server.settings import Settings, load, split_address
-from server.sockets import admin_socket, existing, server_socket
+from server.sockets import admin_socket, clear, server_socket
 from server.store import migrate
-from server.supervisor import House, Part, PartFailed
+from server.supervisor import FATAL, TICK_SECONDS, House, Part, PartFailed, say
 
 FRUGAL = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
 """Python's own allocator keeps a megabyte for a few live bytes in it; after large uploads that doubles a server."""
 START_SECONDS = 30.0  # Machines can be slow at the first start; with data it takes about two.
+CLEAR_SECONDS = 10.0  # How long the parts of a house whose `up` was killed may take to end.
 
 
 @click.command()
@@ -44,8 +45,8 @@ def up(
     settings = load(config, data=data, http=http, https=https, processes=processes)
     make_data_folder(settings.data)
     with _only_one(settings.data):
-        for option, address in (("--http", settings.http), ("--https", settings.https)):
-            _check_free(address, option)
+        was_killed = clear(settings.data, within=CLEAR_SECONDS)
+        _await_free(settings, within=CLEAR_SECONDS if was_killed else 0)
         migrate.upgrade(settings.database)
         _run(settings, config, tour=tour)
 
@@ -53,13 +54,13 @@ def up(
 def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
     house = _house(settings, config)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: house.stopping.set())
+        signal.signal(number, lambda *_: house.ask_to_stop())
     try:
         house.start(within=START_SECONDS)
-        if not house.stopping.is_set():
+        if not house.stopping:
             print(f"ready http=http://{settings.http} https=https://{settings.https}", flush=True)
             if tour:
-                _tour(settings)
+                house.run_beside(_tour(settings))
         house.watch()
     except PartFailed as failure:
         raise click.ClickException(str(failure)) from failure
@@ -70,8 +71,6 @@ def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
 def _house(settings: Settings, config: Path | None) -> House:
     us = [sys.executable, "-m", "server.cli.main"]
     common = ["--data", str(settings.data), *(["--config", str(config)] if config else [])]
-    for stale in existing(settings.data):
-        stale.unlink()  # Of processes that were killed; the lock on DIR says that none of them runs.
     servers = [
         Part(
             f"server {number}",
@@ -127,31 +126,48 @@ def _drain(data: Path) -> None:
         connection.request("POST", "/drain_listeners")
         connection.getresponse().read()
     except (OSError, http.client.HTTPException) as error:
-        print(f"taskhouse: envoy was not drained: {error}", file=sys.stderr)
+        say(f"{FATAL}envoy was not drained: {error}\n")
     finally:
         connection.close()
 
 
-def _tour(settings: Settings) -> None:
-    """Show the demonstration beside the running house; if it fails it says so, and the house goes on."""
+def _tour(settings: Settings) -> list[str]:
+    """Return the command that shows the demonstration beside the running house; if it fails it says so itself."""
     command = [sys.executable, "-m", "server.cli.main", "tour", "--data", str(settings.data)]
-    subprocess.run([*command, "--http", settings.http, "--https", settings.https], check=False)  # noqa: S603
+    return [*command, "--http", settings.http, "--https", settings.https]
 
 
-def _check_free(address: str, option: str) -> None:
+def _await_free(settings: Settings, *, within: float) -> None:
+    """Return once both addresses can be listened on, at the same time. Raises ClickException if one cannot."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            with ExitStack() as probes:
+                for option, address in (("--http", settings.http), ("--https", settings.https)):
+                    probes.enter_context(_listening(address, option))
+                return
+        except click.ClickException:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(TICK_SECONDS)
+
+
+def _listening(address: str, option: str) -> socket.socket:
     host, port = split_address(address)
+    probe = None
     try:
         family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-            probe.listen(
-                1
-            )  # A port that another process listens on with SO_REUSEPORT can be bound, but not listened on.
+        probe = socket.socket(family, kind)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(where)
+        probe.listen(1)  # A port that another process listens on with SO_REUSEPORT can be bound, but not listened on.
     except OSError as error:
+        if probe:
+            probe.close()
         raise click.ClickException(
             f"cannot listen on {address}: {error.strerror}; choose another address with {option} HOST:PORT"
         ) from error
+    return probe
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,8 @@ from pysqlite3 import dbapi2 as sqlite
 from tests.bench.house import COMMAND, House, free_port, running
 
 DATASETS = "datasets:\n  - name: t\n    columns:\n      - {name: n, type: integer, nullable: false}\n"
+
+NOT_OVER = ("TASK_STATE_PENDING", "TASK_STATE_RUNNING")
 
 
 def up(data: Path, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -37,8 +40,16 @@ def test_a_port_in_use_is_named_with_the_option_that_changes_it(tmp_path: Path) 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        line = only_line(up(tmp_path / "data", "--https", f"127.0.0.1:{taken.getsockname()[1]}"))
-    assert str(taken) != line
+        port = taken.getsockname()[1]
+        line = only_line(up(tmp_path / "data", "--https", f"127.0.0.1:{port}"))
+    assert f"cannot listen on 127.0.0.1:{port}: " in line
+    assert "--https" in line
+
+
+def test_listeners_that_stand_in_each_other_s_way_are_told_before_anything_starts(tmp_path: Path) -> None:
+    port = free_port()
+    line = only_line(up(tmp_path / "data", "--http", f"127.0.0.1:{port}", "--https", f"0.0.0.0:{port}"))
+    assert f"cannot listen on 0.0.0.0:{port}: " in line
     assert "--https" in line
 
 
@@ -107,6 +118,24 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def test_a_house_can_be_started_at_once_after_its_supervisor_was_killed(tmp_path: Path) -> None:
+    killed, _ = start(tmp_path / "data")
+    killed.kill()
+    process, _ = start(tmp_path / "data")
+    parts = House(tmp_path, ("", 0), ("", 0), process.pid).processes()
+    assert (tmp_path / "data" / "run" / "server-0.sock").exists()
+    second = subprocess.run(
+        [COMMAND, "serve", "--data", tmp_path / "data"], capture_output=True, text=True, check=False
+    )
+    assert "another server process listens on" in only_line(second)
+    assert (tmp_path / "data" / "run" / "server-0.sock").exists()
+    assert all(_runs(pid) for pids in parts.values() for pid in pids)
+    process.terminate()
+    process.communicate(timeout=60)
+    killed.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def start(data: Path, *options: str) -> tuple["subprocess.Popen[str]", int]:
     """Start a house and return it with its TLS port once it is ready."""
     http, https = free_port(), free_port()
@@ -159,3 +188,57 @@ def test_no_acknowledged_upload_is_lost_whatever_ends_the_house(tmp_path: Path, 
     assert set(acknowledged) <= set(stored)
     assert len(stored) == len(set(stored))  # Nothing was stored twice.
     assert len(stored) <= len(acknowledged) + len(lanes)  # At most one of each lane was stored and not answered.
+
+
+def test_tasks_outlive_a_killed_worker_and_its_house_and_each_is_done_once(tmp_path: Path) -> None:
+    data, declared = tmp_path / "data", tmp_path / "datasets.yaml"
+    declared.write_text(DATASETS)
+    process, https = start(data)
+    house = House(data, ("", 0), ("127.0.0.1", https), process.pid)
+    house.run("orgs", "create", "acme")
+    house.run("datasets", "apply", str(declared), "--org", "acme")
+    for kind in ("upload_any", "task_runner"):
+        house.run("keys", "issue", "--org", "acme", "--kind", kind, "--out", str(tmp_path / f"{kind}.pem"))
+    upload, runner = (house.context(tmp_path / f"{kind}.pem") for kind in ("upload_any", "task_runner"))
+    with httpx.Client(base_url=f"https://localhost:{https}", verify=upload, timeout=10) as client:
+        rows = {f"user-{number}": {"t": [{"n": number % 3}]} for number in range(600)}
+        assert client.post("/bulk_insert", json=rows).status_code == 200
+    worker = house.processes()["worker"][0]
+    acknowledged: list[str] = []
+
+    def ask(client: httpx.Client, width: int) -> None:
+        asked = {"dataset": "t", "column": "n", "bin_width": str(width)}
+        try:
+            answer = client.post("/v1/tasks", json={"service": "cloak", "action": "histogram", "parameters": asked})
+        except httpx.HTTPError:
+            return
+        if answer.status_code == 200:
+            acknowledged.append(answer.json()["id"])
+        if width == 20:
+            os.kill(worker, signal.SIGKILL)
+
+    with (
+        httpx.Client(base_url=f"https://localhost:{https}", verify=runner, timeout=10) as client,
+        ThreadPoolExecutor(8) as lanes,
+    ):
+        for width in range(1, 41):
+            lanes.submit(ask, client, width)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "taskhouse: worker was killed by SIGKILL" in errors
+    process, https = start(data)
+    deadline = time.monotonic() + 60
+    with httpx.Client(base_url=f"https://localhost:{https}", verify=runner, timeout=10) as client:
+        for task_id in acknowledged:
+            while (task := client.get(f"/v1/tasks/{task_id}").json())["state"] in NOT_OVER:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert (task["state"], task["result_count"]) == ("TASK_STATE_SUCCEEDED", 1)
+    process.terminate()
+    process.communicate(timeout=60)
+    connection = sqlite.connect(str(data / "taskhouse.db"))
+    results = connection.execute("SELECT task_id, count(*) FROM results GROUP BY task_id").fetchall()
+    connection.close()
+    done = dict(results)
+    assert {task_id: done[task_id] for task_id in acknowledged} == dict.fromkeys(acknowledged, 1)
+    assert len(acknowledged) >= 20

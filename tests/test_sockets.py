@@ -1,0 +1,48 @@
+"""Who may listen on a server's socket."""
+
+import fcntl
+
+import pytest
+
+from server.sockets import SocketTaken, clear, server_socket, sole_listener
+
+
+@pytest.fixture
+def path(tmp_path):
+    return server_socket(tmp_path, 0)
+
+
+def test_one_process_at_a_time_listens_and_the_socket_of_the_first_stays(path):
+    with sole_listener(path):
+        path.touch()
+        with pytest.raises(SocketTaken, match=r"server-0\.sock"), sole_listener(path):
+            pass
+        assert path.exists()
+    assert not path.exists()
+    with sole_listener(path):
+        pass
+
+
+def test_who_has_lost_the_lock_s_file_leaves_the_socket_to_its_successor(path):
+    with sole_listener(path):
+        path.with_suffix(".lock").unlink()
+        with path.with_suffix(".lock").open("w") as successor:
+            fcntl.flock(successor, fcntl.LOCK_EX)
+            path.touch()
+    assert path.exists()
+
+
+def test_the_sockets_of_killed_processes_are_removed(tmp_path, path):
+    assert not clear(tmp_path, within=0)
+    path.touch()
+    path.with_suffix(".lock").touch()
+    assert clear(tmp_path, within=0)
+    assert not path.exists()
+
+
+def test_a_process_that_still_ends_is_waited_for_but_not_for_ever(tmp_path, path):
+    with sole_listener(path):
+        path.touch()
+        with pytest.raises(SocketTaken):
+            clear(tmp_path, within=0.1)
+        assert path.exists()

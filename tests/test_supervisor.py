@@ -1,0 +1,157 @@
+"""The supervisor, with parts that are a few lines of Python."""
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from server import edge
+from server.supervisor import House, Part, PartFailed
+
+PATIENCE_SECONDS = 20
+READY = "print('ready', flush=True); "
+SLEEP = "import time; time.sleep(60)"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + SLEEP
+
+
+def part(program: str, name: str = "part") -> Part:
+    return Part(name, [sys.executable, "-c", program], ready_line="ready")
+
+
+def until(holds) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def started():
+    """Starts parts, and ends them with the test."""
+    parts = []
+
+    def start(program: str) -> Part:
+        parts.append(part(program))
+        parts[-1].start()
+        return parts[-1]
+
+    yield start
+    for each in parts:
+        close(each)
+
+
+def close(each: Part) -> None:
+    if each.process:
+        each.kill()
+        for pump in each.pumps:
+            pump.join()
+        each.process.stdout.close()
+        each.process.stderr.close()
+
+
+@pytest.fixture
+def house():
+    """A house of which the test may replace parts before it starts."""
+    made = House(
+        servers=[part(READY + SLEEP, "server 0")],
+        worker=part(READY + SLEEP, "worker"),
+        edge=part(READY + SLEEP, "envoy"),
+        drain_edge=lambda: None,
+    )
+    yield made
+    for each in made.parts:
+        close(each)
+
+
+def replace(house: House, name: str, program: str) -> Part:
+    [found] = [each for each in house.parts if each.name == name]
+    found.command = [sys.executable, "-c", program]
+    return found
+
+
+def test_a_part_lives_where_its_parent_is_process_1(started, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # As in a container.
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    alive = started(READY + SLEEP)
+    until(alive.is_ready)
+
+
+def test_a_part_whose_parent_has_died_meanwhile_ends(started, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # The part has another parent than that.
+    orphan = started(READY + SLEEP)
+    assert orphan.process.wait(PATIENCE_SECONDS) == 1
+
+
+def test_parts_run_on_when_nobody_reads_standard_error(started, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    unread = os.fdopen(writing, "w")
+    monkeypatch.setattr(sys, "stderr", unread)
+    talker = started(f"import sys; sys.stderr.write('words\\n' * 100_000); {READY}")
+    until(talker.is_ready)
+    for pump in talker.pumps:
+        pump.join(PATIENCE_SECONDS)
+    assert sys.stderr is not unread
+    sys.stderr.close()
+    with suppress(BrokenPipeError):
+        unread.close()
+
+
+def test_envoy_s_last_words_are_the_reason_of_its_end(tmp_path, capsys):
+    configuration = edge.EdgeConfig(
+        https=("127.0.0.1", 0), sockets=(), certificate=tmp_path, private_key=tmp_path, authority=tmp_path,
+        admin_socket=tmp_path / "envoy.sock", folder=tmp_path,
+    )  # fmt: skip
+    edge.rendered_path(configuration).write_text('{"no_such_field": 1}')
+    envoy = Part("envoy", edge.command(configuration), answers=lambda: False)
+    envoy.start()
+    envoy.process.wait(PATIENCE_SECONDS)
+    with pytest.raises(PartFailed, match=r"envoy ended with exit code 1: .*no_such_field"):
+        envoy.check()
+    close(envoy)
+
+
+def test_a_slow_worker_takes_nothing_from_the_time_of_the_servers(house, tmp_path, monkeypatch):
+    monkeypatch.setattr("server.supervisor.SPARE_SECONDS", 0.0)
+    drained = tmp_path / "drained"
+    replace(house, "worker", STUBBORN)
+    replace(
+        house,
+        "server 0",
+        "import signal, sys, threading, time, pathlib; stop = threading.Event(); "
+        f"signal.signal(signal.SIGTERM, lambda *_: stop.set()); {READY}"
+        f"\nwhile not stop.is_set(): time.sleep(0.01)\ntime.sleep(0.5); pathlib.Path({str(drained)!r}).touch()",
+    )
+    house.start(within=PATIENCE_SECONDS)
+    house.stop(grace=2)
+    assert drained.exists()
+    assert not any(each.runs for each in house.parts)
+
+
+def test_asked_to_stop_twice_it_kills_what_is_slow(house, capsys):
+    replace(house, "server 0", STUBBORN)
+    house.start(within=PATIENCE_SECONDS)
+    house.ask_to_stop()
+    house.watch()
+    again = threading.Timer(0.2, house.ask_to_stop)
+    again.start()
+    began = time.monotonic()
+    house.stop(grace=600)
+    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert "taskhouse: server 0 was killed" in capsys.readouterr().err
+    again.join()
+
+
+def test_the_death_of_a_part_is_noticed_while_a_command_runs_beside_the_house(house):
+    house.start(within=PATIENCE_SECONDS)
+    house.run_beside([sys.executable, "-c", SLEEP])
+    house.worker.process.kill()
+    with pytest.raises(PartFailed, match="worker was killed by SIGKILL"):
+        house.watch()
+    began = time.monotonic()
+    house.stop(grace=0)
+    assert house._guest.returncode is not None
+    assert time.monotonic() - began < PATIENCE_SECONDS
