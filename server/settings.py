@@ -3,8 +3,10 @@
 A command's own options come first, then TASKHOUSE_… in the environment, then DIR/config.toml (or `--config FILE`).
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -14,10 +16,25 @@ class BadSettings(Exception):
     """Settings are wrong; the text names each and says what is allowed."""
 
 
+_ADDRESS = re.compile(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:.]+(?:%[^\s\]]+)?\]):([0-9]{1,5})")
+_TEXTS = {
+    "bool_parsing": "must be true or false",
+    "extra_forbidden": "is no setting",
+    "float_parsing": "must be a number",
+    "greater_than_equal": "must be at least {ge:g}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+"""What is told of a fault, by pydantic's name of its kind."""
+
+
 def _address(text: str) -> str:
-    host, separator, port = text.rpartition(":")
-    if not (separator and host and port.isdigit() and int(port) <= 65535):
-        raise ValueError("must be HOST:PORT, for example 127.0.0.1:8080")
+    found = _ADDRESS.fullmatch(text)
+    if not (found and 0 < int(found[1]) <= 65535):
+        raise ValueError("must be HOST:PORT with a port from 1 to 65535, for example 127.0.0.1:8080 or [::1]:8080")
     return text
 
 
@@ -39,7 +56,7 @@ class Settings(BaseSettings):
     reflection: bool = Field(default=True, description="Whether gRPC reflection is served.")
     drain_seconds: float = Field(20.0, ge=0, le=600, description="How long a stopping part waits for calls under way.")
     worker_capacity: int = Field(4, ge=1, le=1000, description="Tasks that the house's own worker does at a time.")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
     @property
     def database(self) -> Path:
@@ -80,9 +97,16 @@ def load(config: Path | None = None, **options: object) -> Settings:
         class FromFile(Settings):
             model_config = SettingsConfigDict(toml_file=file)
 
-        return FromFile(**given)  # type: ignore[arg-type]
+        settings = FromFile(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise BadSettings("; ".join(faults)) from error
+        raise BadSettings("; ".join(_told(**fault) for fault in error.errors())) from error
     except ValueError as error:  # TOML's own errors.
         raise BadSettings(f"{config or 'config.toml'}: {error}") from error
+    if settings.http == settings.https:
+        raise BadSettings(f"http and https must be different addresses, not both {settings.http}")
+    return settings
+
+
+def _told(*, type: str, loc: tuple[int | str, ...], msg: str, ctx: Mapping[str, Any] | None = None, **_: Any) -> str:  # noqa: A002 - pydantic's names.
+    text = _TEXTS[type].format(**ctx or {}) if type in _TEXTS else msg.replace("Input should be", "must be")
+    return ": ".join([*(".".join(map(str, loc)),) * bool(loc), text])

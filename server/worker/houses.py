@@ -61,6 +61,7 @@ class TlsHouse:
     def __init__(self, host: str, port: int, *, key: Path, ca: Path) -> None:
         self.metadata: tuple[tuple[str, str], ...] = ()
         self._host, self._port = host, port
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._key, self._ca = key, ca
         self._context = _context(key, ca)
         pem = key.read_bytes()
@@ -68,12 +69,10 @@ class TlsHouse:
 
     def open(self) -> grpc.Channel:
         """Return a channel."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return grpc.secure_channel(f"{host}:{self._port}", self._credentials, options=_PINGS)
+        return grpc.secure_channel(self._address, self._credentials, options=_PINGS)
 
     def explain(self) -> str:
         """Shake hands once more in a way that tells what is wrong."""
-        address = f"{self._host}:{self._port}"
         try:
             with (
                 socket.create_connection((self._host, self._port), timeout=PROBE_SECONDS) as plain,
@@ -82,21 +81,21 @@ class TlsHouse:
                 connection.recv(1)
         except ssl.SSLCertVerificationError as error:
             raise WorkerRefused(
-                f"the certificate of {address} does not fit --ca {self._ca}: {error.verify_message};"
+                f"the certificate of {self._address} does not fit --ca {self._ca}: {error.verify_message};"
                 " give the ca.pem of that house"
             ) from error
         except ssl.SSLError as error:
             if "PROTOCOL" in (error.reason or ""):
-                return f"{address} ends the connection ({error.reason})"
+                return f"{self._address} ends the connection ({error.reason})"
             raise WorkerRefused(
-                f"{address} refuses the key {self._key}: it has expired or is of another house;"
+                f"{self._address} refuses the key {self._key}: it has expired or is of another house;"
                 " `taskhouse keys issue --house --kind worker` makes one"
             ) from error
         except TimeoutError:
-            return f"{address} does not answer"
+            return f"{self._address} does not answer"
         except OSError as error:
-            return f"{address}: {error.strerror or error}"
-        return f"{address} accepts connections but does not answer"
+            return f"{self._address}: {error.strerror or error}"
+        return f"{self._address} accepts connections but does not answer"
 
 
 def _context(key: Path, ca: Path) -> ssl.SSLContext:

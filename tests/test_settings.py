@@ -1,0 +1,63 @@
+"""How the settings are read, and what is told of wrong ones."""
+
+import pytest
+
+from server.settings import BadSettings, load, split_address
+
+ADDRESS = "must be HOST:PORT with a port from 1 to 65535, for example 127.0.0.1:8080 or [::1]:8080"
+
+
+@pytest.mark.parametrize(
+    ("address", "split"),
+    [
+        ("127.0.0.1:1", ("127.0.0.1", 1)),
+        ("localhost:65535", ("localhost", 65535)),
+        ("[::1]:8443", ("::1", 8443)),
+        ("[fe80::1%eth0]:8443", ("fe80::1%eth0", 8443)),
+    ],
+)
+def test_addresses_are_told_as_they_are_written(tmp_path, address, split):
+    settings = load(data=tmp_path, http=address)
+    assert settings.http == address
+    assert split_address(settings.http) == split
+
+
+@pytest.mark.parametrize(
+    "address", ["", "8080", "host", ":8080", "::1:8080", "[::1]", "[::1:8080", "h:0", "h:65536", "h:-1", "a b:1"]
+)
+def test_what_is_no_address_is_refused(tmp_path, address):
+    with pytest.raises(BadSettings) as refused:
+        load(data=tmp_path, https=address)
+    assert str(refused.value) == f"https: {ADDRESS}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("processes", "0", "must be at least 1"),
+        ("processes", "65", "must be at most 64"),
+        ("processes", "some", "must be a whole number"),
+        ("processes", "1.5", "must be a whole number"),
+        ("drain_seconds", "long", "must be a number"),
+        ("drain_seconds", "601", "must be at most 600"),
+        ("reflection", "maybe", "must be true or false"),
+        ("log_level", "LOUD", "must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(tmp_path, name, value, told):
+    with pytest.raises(BadSettings) as refused:
+        load(data=tmp_path, **{name: value})
+    assert str(refused.value) == f"{name}: {told}"
+
+
+def test_an_unknown_name_in_the_file_is_told(tmp_path):
+    (tmp_path / "config.toml").write_text("procesess = 2\n")
+    with pytest.raises(BadSettings) as refused:
+        load(data=tmp_path)
+    assert str(refused.value) == "procesess: is no setting"
+
+
+def test_both_listeners_at_one_address_are_refused(tmp_path):
+    with pytest.raises(BadSettings) as refused:
+        load(data=tmp_path, http="localhost:8443", https="localhost:8443")
+    assert str(refused.value) == "http and https must be different addresses, not both localhost:8443"
