@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from server import edge as envoy
-from server.cli.house import house_options
+from server.cli.house import house_options, need_house
 from server.identity.authority import Authority
 from server.settings import Settings, split_address
 from server.sockets import admin_socket, existing, folder
@@ -35,9 +35,12 @@ def config_for(settings: Settings, sockets: list[Path]) -> envoy.EdgeConfig:
 @click.option("--validate", is_flag=True, help="Only have Envoy check its configuration.")
 def edge(settings: Settings, *, validate: bool) -> None:
     """Run Envoy in front of the server processes of the house in DIR that run now."""
+    need_house(settings)
     sockets = existing(settings.data)
     if not sockets:
-        raise click.ClickException(f"no server process runs on {settings.data}: start one with `taskhouse serve`")
+        raise click.ClickException(
+            f"no server process runs on {settings.data}: start one with `taskhouse serve --data {settings.data}`"
+        )
     configuration = config_for(settings, sockets)
     envoy.write(configuration)
     if validate:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from server.cli.house import COMMAND_LINE, house_options, in_house
+from server.cli.house import COMMAND_LINE, house_options, in_house, need_house
 from server.core import credentials
 from server.core.caller import Role
 from server.core.errors import CredentialTaken
@@ -44,6 +44,8 @@ def work(
     settings: Settings, module: str | None, server: str | None, key: Path | None, ca: Path | None, capacity: int | None
 ) -> None:
     """Lease tasks and do them, until SIGTERM or Ctrl-C: then finish what is begun, or hand it back. Twice: at once."""
+    if not server and (key or ca):
+        raise click.UsageError("--key and --ca go with --server: without it, the house is the one in DIR")
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
     workers = [actions.worker, *([_load(module)] if module else [])]
     try:
@@ -126,6 +128,7 @@ def _remote(server: str, key: Path | None, ca: Path | None) -> House:
 
 
 def _local(settings: Settings) -> House:
+    need_house(settings)
     token = in_house(settings, lambda store: _token(store, settings.data / TOKEN_FILE))
     return SocketHouse(lambda: existing(settings.data), token)
 

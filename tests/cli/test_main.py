@@ -1,5 +1,11 @@
 """What every command tells when it cannot do its work."""
 
+import os
+import subprocess
+import sys
+
+import pytest
+
 from server.cli.house import remedy
 from server.store.engine import StoreUnavailable
 
@@ -14,13 +20,9 @@ def test_a_file_that_is_no_database_is_told_with_a_remedy_that_fits(taskhouse, d
 
 
 def test_a_folder_that_cannot_be_written_is_told_as_such():
-    try:
-        try:
-            raise PermissionError(13, "Permission denied")
-        except OSError as error:
-            raise StoreUnavailable("cannot write in data") from error
-    except StoreUnavailable as failure:
-        assert ROOM in remedy(failure)
+    failure = StoreUnavailable("cannot write in data")
+    failure.__cause__ = PermissionError(13, "Permission denied")
+    assert ROOM in remedy(failure)
 
 
 def test_what_nobody_knows_a_remedy_for_is_told_without_one():
@@ -31,3 +33,27 @@ def test_a_schema_that_is_not_there_is_told_with_the_command_that_makes_it(taskh
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     assert taskhouse("db", "check", data=folder).told.endswith(f"run `taskhouse db upgrade --data {folder}`")
+
+
+@pytest.mark.parametrize("command", [["edge"], ["edge", "--validate"], ["work"]])
+def test_a_folder_without_a_house_is_told_and_stays_as_it_is(taskhouse, tmp_path, command):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    told = taskhouse(*command, data=folder).told
+    assert told == f"no house in {folder}: start one with `taskhouse up --data {folder}`, or give another --data"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_worker_s_key_without_a_server_is_refused(taskhouse, tmp_path):
+    assert taskhouse("work", "--key", "k.pem").code == 2
+    assert "--key and --ca go with --server" in taskhouse("work", "--ca", "ca.pem").told
+
+
+def test_nobody_reading_standard_error_is_no_failure_of_its_own(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "server.cli.main", "edge", "--data", tmp_path], stderr=writing, check=False
+    )
+    os.close(writing)
+    assert done.returncode == 1
