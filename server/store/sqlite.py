@@ -140,6 +140,7 @@ class SqliteStore:
         self._seen = self._data_version()
         self._change = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self._closed = False
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write_until_closed, name="writer", daemon=True)
         self._writer.start()
@@ -151,7 +152,10 @@ class SqliteStore:
 
     async def scan(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         def in_thread() -> T:
-            connection = _connect(self._path)
+            try:
+                connection = _connect(self._path)
+            except sqlite.Error as error:
+                raise StoreUnavailable(str(error)) from error
             try:
                 return self._read(SqliteTx(connection, self._compiled), verb, *args, **kwargs)
             finally:
@@ -167,13 +171,13 @@ class SqliteStore:
                 return _drive(cast("Coroutine[Any, Any, T]", verb(tx, *args, **kwargs)))
             finally:
                 tx.execute("ROLLBACK")
-        except sqlite.OperationalError as error:
+        except sqlite.Error as error:
             raise StoreUnavailable(str(error)) from error
 
     # Writing
 
     async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if not self._writer.is_alive():
+        if self._closed:
             raise StoreUnavailable("the store is closed")
         answer: asyncio.Future[T] = self._loop.create_future()
         self._waiting.put(_Job(verb, args, kwargs, answer))
@@ -199,21 +203,30 @@ class SqliteStore:
 
     def _commit_together(self, tx: SqliteTx, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]]:
         """Run the jobs in one transaction, each in its savepoint, and return after the commit."""
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            tx.execute("BEGIN IMMEDIATE")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            try:
+                return self._commit(tx, jobs)
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+        except (OSError, sqlite.Error) as error:  # The transaction as a whole is lost, for example on a full disk.
+            lost = StoreUnavailable(str(error))
+            lost.__cause__ = error
+            return [(None, lost) for _ in jobs]
+
+    def _commit(self, tx: SqliteTx, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]]:
+        if self._writing.in_transaction:  # What the last one could not roll back.
+            tx.execute("ROLLBACK")
+        tx.execute("BEGIN IMMEDIATE")
+        try:
             tx.now = time.time_ns() // 1000
             outcomes = [self._run_in_savepoint(tx, job) for job in jobs]
             tx.execute("COMMIT")
-        except sqlite.Error as error:  # The transaction as a whole is lost, for example on a full disk.
+        except sqlite.Error:
             if self._writing.in_transaction:
                 tx.execute("ROLLBACK")
-            lost = StoreUnavailable(str(error))
-            return [(None, lost) for _ in jobs]
-        else:
-            return outcomes
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            raise
+        return outcomes
 
     def _run_in_savepoint(self, tx: SqliteTx, job: _Job) -> tuple[Any, BaseException | None]:
         tx.execute("SAVEPOINT verb")
@@ -262,14 +275,18 @@ class SqliteStore:
     async def _watch_other_processes(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            version = self._data_version()
+            try:
+                version = self._data_version()
+            except sqlite.Error:  # Whoever reads next is told.
+                continue
             if version != self._seen:
                 self._seen = version
                 self._advance()
 
     async def close(self) -> None:
-        if not self._writer.is_alive():
+        if self._closed:
             return
+        self._closed = True  # Before the last of the queue: behind it, a write would wait for ever.
         if self._watch:
             self._watch.cancel()
         self._waiting.put(None)

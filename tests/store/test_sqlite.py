@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from server.store.engine import Command, Query, StoreUnavailable, Tx
 from server.store.organizations import ORGANIZATIONS
-from server.store.sqlite import SqliteStore
+from server.store.sqlite import SqliteStore, SqliteTx
 
 ADD = Command(insert(ORGANIZATIONS).values(name=bindparam("name"), create_time=bindparam("now")))
 RENAME = Command(update(ORGANIZATIONS).where(ORGANIZATIONS.c.name == bindparam("old")).values(name=bindparam("new")))
@@ -124,6 +124,65 @@ async def test_a_closed_store_refuses_writes(data: Path) -> None:
     await closed.close()
     with pytest.raises(StoreUnavailable):
         await closed.write(add, "late")
+
+
+async def test_a_write_that_comes_while_the_store_closes_is_refused(data: Path) -> None:
+    closing = SqliteStore(data / "taskhouse.db")
+    ended = asyncio.ensure_future(closing.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(closing.write(add, "late"), 5)
+    await ended
+
+
+async def test_whatever_befalls_the_writer_is_answered_and_it_goes_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("server.store.sqlite.fcntl.flock", fail)
+        with pytest.raises(StoreUnavailable, match="No locks available"):
+            await asyncio.wait_for(store.write(add, "x"), 5)
+    assert await store.write(add, "y") == "y"
+
+
+async def test_a_transaction_that_could_not_be_rolled_back_keeps_no_later_one_from_committing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(SqliteTx):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)
+            run = self.execute
+
+            def failing(sql: str) -> object:
+                if sql in fails:
+                    fails.remove(sql)
+                    raise sqlite.OperationalError(sql)
+                return run(sql)
+
+            self.execute = failing
+
+    fails = ["COMMIT", "ROLLBACK"]
+    await store.close()
+    monkeypatch.setattr("server.store.sqlite.SqliteTx", Failing)
+    again = SqliteStore(store._path)
+    with pytest.raises(StoreUnavailable, match="ROLLBACK"):
+        await asyncio.wait_for(again.write(add, "x"), 5)
+    assert await again.write(add, "y") == "y"
+    assert await again.scan(names) == ["y"]
+    await again.close()
+
+
+async def test_a_broken_database_is_unavailable_to_readers(data: Path) -> None:
+    path = data / "taskhouse.db"
+    broken = SqliteStore(path)
+    path.write_bytes(b"broken" * 10_000)
+    for read in (broken.read, broken.scan):
+        with pytest.raises(StoreUnavailable, match=r"malformed|not a database"):
+            await read(names)
+    await broken.close()
 
 
 WRITER = """
