@@ -13,6 +13,7 @@ log = logging.getLogger("taskhouse.work")
 
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth, and costs some microseconds.
 RETRY_SECONDS = 0.5  # After the store was unavailable.
+IN_VAIN_SECONDS = 0.05  # After there was something to do, and then not: another process did it, or the clock was set.
 
 
 @dataclass(eq=False)
@@ -116,27 +117,31 @@ class Leasing:
         wishes = [Wish(seat.session, seat.actions, seat.free) for seat in self._seats.values() if seat.free]
         actions = {action for wish in wishes for action in wish.actions}
         seen = await self._store.read(work.look, actions=actions, sessions={session.id for session in self._seats})
+        done = False
         if seen.expired:
             ended = set(await self._store.write(work.sweep))
+            done = bool(ended)
             for session, seat in self._seats.items():
                 if session.id in ended:
                     seat.lose()
         if seen.revoked:
             sessions = [session.id for session in self._seats]
             revoked = await self._store.write(work.take_revoked, sessions=sessions)
+            done = done or bool(revoked)
             for session, seat in self._seats.items():
                 if session.id in revoked:
                     seat.revoke(list(revoked[session.id]))
         if seen.ready:
-            await self._grant(wishes)
+            done = await self._grant(wishes) or done
         if seen.expired or seen.revoked or seen.ready:
-            return 0
+            return 0 if done else IN_VAIN_SECONDS
         if seen.next_time is None:
             return MAX_WAIT_SECONDS if self._seats else None
         wait = max(0.0, seen.next_time / 1_000_000 - time.time())
         return min(wait, MAX_WAIT_SECONDS) if self._seats else wait
 
-    async def _grant(self, wishes: list[Wish]) -> None:
+    async def _grant(self, wishes: list[Wish]) -> bool:
+        """Give what there is, and say whether that changed anything."""
         granted = await self._store.write(work.grant, wishes=wishes)
         for session, leases in granted.leases.items():
             if seat := self._seats.get(session):
@@ -144,3 +149,4 @@ class Leasing:
         for session in granted.lost:
             if seat := self._seats.get(session):
                 seat.lose()
+        return bool(granted.leases or granted.lost)
