@@ -29,6 +29,13 @@ local function remove_refused(headers, native)
   for _, name in ipairs(names or {}) do headers:remove(name) end
 end
 
+-- The name of a query parameter as the transcoder reads it: unescaped once, and in either of a field's two spellings.
+local function name_of(part)
+  local name = string.match(part, "^[^=]*")
+  name = string.gsub(name, "%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)
+  return name == "perPage" and "per_page" or name
+end
+
 -- The documented API takes the last of repeated parameters; the transcoder refuses to set an optional field twice.
 local function with_last_page(path)
   local start = find(path, "?", 1, true)
@@ -36,10 +43,10 @@ local function with_last_page(path)
   local parts, last, kept = {}, {}, {}
   for part in string.gmatch(sub(path, start + 1), "[^&]+") do
     parts[#parts + 1] = part
-    last[string.match(part, "^[^=]*")] = #parts
+    last[name_of(part)] = #parts
   end
   for i, part in ipairs(parts) do
-    local name = string.match(part, "^[^=]*")
+    local name = name_of(part)
     if last[name] == i or (name ~= "page" and name ~= "per_page") then kept[#kept + 1] = part end
   end
   if #kept == #parts then return path end
