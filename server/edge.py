@@ -25,12 +25,28 @@ REST_PACKAGE = "taskhouse.rest.v1"
 UPLOADS = ("/bulk_insert", "/insert")
 """The documented paths that take large bodies, and time."""
 
+MAX_UPLOADS = 64
+"""How many uploads may be under way at once: each may take its whole body in memory, here and in a server."""
+
 _HEALTH = "/grpc.health.v1.Health/"
-_FOREIGN_STREAMS = (
-    _HEALTH + "Watch",
+_PUBLIC_WATCHES = (_HEALTH + "Watch",)  # one message there, many back
+_PUBLIC_STREAMS = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
+
+_MISSING_CREDENTIAL = {
+    "code": 16,
+    "message": "This call needs a credential.",
+    "details": [
+        {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "NOT_AUTHENTICATED",
+            "domain": "taskhouse",
+            "metadata": {},
+        }
+    ],
+}
 
 _TEMPLATES = Path(__file__).resolve().parent.parent / "envoy"
 _PATH_VARIABLE = re.compile(r"\{([^}=]+)[^}]*\}")
@@ -68,6 +84,7 @@ class EdgeConfig:
     concurrency: int = 1  # worker threads
     timeout_seconds: float = 15
     upload_timeout_seconds: float = 120
+    public_idle_seconds: float = 3600  # until a stream that needs no credential ends because nothing passes on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +97,6 @@ class Contract:
     rest_ignored: tuple[str, ...]
     native_prefixes: tuple[str, ...]
     native_streams: tuple[str, ...]
-    rest_paths: tuple[str, ...]  # templates of the documented APIs
 
 
 @dataclass(frozen=True)
@@ -108,8 +124,7 @@ def read_contract(descriptors: Path) -> Contract:
         typed_ignored=_path_fields(typed),
         rest_ignored=_path_fields(rest),
         native_prefixes=(*services, _HEALTH),
-        native_streams=(*(method.path for method in methods if method.is_stream), *_FOREIGN_STREAMS),
-        rest_paths=_unique(_template(rule) for method in rest for rule in method.rules),
+        native_streams=tuple(method.path for method in methods if method.is_stream),
     )
 
 
@@ -135,6 +150,11 @@ def render(config: EdgeConfig) -> str:
         timeout=config.timeout_seconds,
         upload_timeout=config.upload_timeout_seconds,
         uploads=UPLOADS,
+        max_uploads=MAX_UPLOADS,
+        public_idle=config.public_idle_seconds,
+        public_streams=_PUBLIC_STREAMS,
+        public_watches=_PUBLIC_WATCHES,
+        typed_missing_credential=json.dumps(_MISSING_CREDENTIAL, separators=(",", ":")),
         lua=(_TEMPLATES / "edge.lua").read_text(),
         typed_services=contract.typed_services,
         rest_services=contract.rest_services,

@@ -163,7 +163,14 @@ def edge(config, house) -> Iterator[Edge]:
 @pytest.fixture(scope="session")
 def hasty_edge(config, house, folder) -> Iterator[Edge]:
     """An edge whose calls end after a moment."""
-    changed = replace(config, admin_socket=folder / "hasty.sock", folder=folder / "hasty", timeout_seconds=0.5)
+    changed = replace(
+        config,
+        admin_socket=folder / "hasty.sock",
+        folder=folder / "hasty",
+        timeout_seconds=0.5,
+        upload_timeout_seconds=0.5,
+        public_idle_seconds=0.5,
+    )
     with running_edge(changed) as running:
         yield running
 

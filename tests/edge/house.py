@@ -40,9 +40,22 @@ async def refuse(context, code: grpc.StatusCode, status: int, body: dict) -> Non
 
 
 class Tasks(tasks_pb2_grpc.TaskServiceServicer):
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._released = asyncio.Event()
+
     async def GetTask(self, request, context):
         if request.task_id == "hang":
             await asyncio.Event().wait()
+        if request.task_id == "wait":
+            self._waiting += 1
+            await self._released.wait()
+        if request.task_id == "waiting":
+            return tasks_pb2.Task(attempt=self._waiting)
+        if request.task_id == "release":
+            self._released.set()
+        if request.task_id == "trailers":
+            context.set_trailing_metadata((("x-long", "x" * 200_000),))
         if request.task_id == "missing":
             detail = error_details_pb2.ErrorInfo(reason="TASK_NOT_FOUND", domain="taskhouse")
             status = status_pb2.Status(code=5, message="No task missing.")

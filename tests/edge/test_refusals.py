@@ -2,12 +2,15 @@
 
 import http.client
 import json
+import queue
 import socket
 import time
 from dataclasses import replace
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc, work_pb2, work_pb2_grpc
 from tests.edge import http2 as http2_client
@@ -28,8 +31,8 @@ def documented(error: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def client(edge):
-    with edge.client() as client:
+def client(edge, alice):
+    with edge.client(certificate=alice) as client:
         yield client
 
 
@@ -77,25 +80,25 @@ def test_bad_json(client, body):
     assert (reply.status_code, reply.json()) == (400, typed(3, MALFORMED))
 
 
-def post(edge, path: str, body: bytes, *, over_http2: bool) -> tuple[int, object]:
+def post(edge, path: str, body: bytes, certificate, *, over_http2: bool) -> tuple[int, object]:
     if over_http2:
-        status, answer = http2_client.post(edge, path, body)
+        status, answer = http2_client.post(edge, path, body, certificate)
         return status, json.loads(answer)
-    with edge.client() as client:
+    with edge.client(certificate=certificate) as client:
         reply = client.post(path, content=body)
         return reply.status_code, reply.json()
 
 
-def test_typed_json_over_the_limit_is_refused_at_once(edge, http2):
+def test_typed_json_over_the_limit_is_refused_at_once(edge, alice, http2):
     body = b'{"parameters": {"a": ' + b"1" * (5 * 1024 * 1024) + b"}}"  # a number that long is hard on the parser
     start = time.monotonic()
-    assert post(edge, "/v1/tasks", body, over_http2=http2) == (413, typed(8, TOO_LARGE))
+    assert post(edge, "/v1/tasks", body, alice, over_http2=http2) == (413, typed(8, TOO_LARGE))
     assert time.monotonic() - start < 2
 
 
-def test_an_upload_over_the_limit_is_refused(edge, http2):
+def test_an_upload_over_the_limit_is_refused(edge, alice, http2):
     body = b"x" * (65 * 1024 * 1024)
-    assert post(edge, "/bulk_insert", body, over_http2=http2) == (413, documented(TOO_LARGE))
+    assert post(edge, "/bulk_insert", body, alice, over_http2=http2) == (413, documented(TOO_LARGE))
 
 
 def test_other_bodies_have_a_small_limit(client):
@@ -147,7 +150,8 @@ def test_a_native_call_without_a_message_ends(hasty_edge):
 
 def test_a_request_that_does_not_arrive_ends(hasty_edge):
     with socket.create_connection(("127.0.0.1", hasty_edge.ports["http"]), timeout=20) as connection:
-        connection.sendall(b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{")
+        head = b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nContent-Length: 9\r\n"
+        connection.sendall(head + b"Connection: close\r\n\r\n{")
         reply = http.client.HTTPResponse(connection)
         reply.begin()
         assert (reply.status, json.loads(reply.read())) == (408, typed(4, "The request did not arrive in time."))
@@ -165,6 +169,18 @@ def test_a_work_stream_outlives_every_timeout(hasty_edge):
 
     with hasty_edge.channel() as channel:
         assert len(list(work_pb2_grpc.WorkServiceStub(channel).Work(requests()))) == 2
+
+
+def test_a_public_stream_on_which_nothing_passes_ends(hasty_edge):
+    unasked = queue.SimpleQueue()
+    with hasty_edge.channel() as channel:
+        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        reflected = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(unasked.get, None))
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        for stream in (watched, reflected):
+            with pytest.raises(grpc.RpcError):
+                next(stream)
+        unasked.put(None)
 
 
 def test_an_unknown_native_method_is_unimplemented(edge):

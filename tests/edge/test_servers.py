@@ -29,9 +29,9 @@ def servers(client, calls: int) -> collections.Counter[str]:
     return counted
 
 
-def test_calls_are_spread_and_outlive_a_server_and_find_it_again(pair):
+def test_calls_are_spread_and_outlive_a_server_and_find_it_again(pair, alice):
     edge, one, two = pair
-    with edge.client() as client:
+    with edge.client(certificate=alice) as client:
         counted = servers(client, 100)
         assert counted.keys() == {str(one.pid), str(two.pid)}
         assert min(counted.values()) > 20
@@ -61,6 +61,17 @@ def test_a_stream_ends_visibly_with_its_server(pair):
         list(work_pb2_grpc.WorkServiceStub(channel).Work(requests()))
     # A stream that had begun is reset, which a client calls INTERNAL.
     assert end.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
+
+
+def test_an_answer_s_large_headers_take_no_other_call_with_them(edge):
+    with edge.channel() as channel, edge.client(http2=True) as client:
+        stub = tasks_pb2_grpc.TaskServiceStub(channel)
+        neighbour = stub.GetTask.future(tasks_pb2.GetTaskRequest(task_id="wait"))
+        wait_for(lambda: client.get("/v1/tasks/waiting").json()["attempt"], "the call")
+        with edge.channel() as other, pytest.raises(grpc.RpcError):  # this client takes no such headers
+            tasks_pb2_grpc.TaskServiceStub(other).GetTask(tasks_pb2.GetTaskRequest(task_id="trailers"))
+        client.get("/v1/tasks/release")
+        assert neighbour.result().id == "wait"
 
 
 def test_native_calls_outlive_a_server(pair):

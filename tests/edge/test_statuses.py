@@ -30,8 +30,8 @@ def sizes(connection: http.client.HTTPConnection, method: str, path: str, body: 
 
 
 @pytest.fixture(scope="module")
-def connection(edge):
-    connection = http.client.HTTPSConnection("localhost", edge.ports["https"], context=edge.tls(), timeout=20)
+def connection(edge, alice):
+    connection = http.client.HTTPSConnection("localhost", edge.ports["https"], context=edge.tls(alice), timeout=20)
     yield connection
     connection.close()
 
@@ -57,8 +57,8 @@ def test_head_tells_the_length_of_get(connection):
 
 
 @pytest.mark.parametrize(("method", "path", "status"), METHODS)
-def test_http2_has_no_protocol_error(edge, method, path, status):
-    with edge.client(http2=True) as client:
+def test_http2_has_no_protocol_error(edge, alice, method, path, status):
+    with edge.client(http2=True, certificate=alice) as client:
         reply = client.request(method, path, content=b"some" if path == "/bulk_insert" else None)
         assert (reply.http_version, reply.status_code) == ("HTTP/2", status)
         assert bool(reply.content) == (method != "HEAD" and status not in (204, 304))
