@@ -1,6 +1,7 @@
 """`taskhouse edge`: Envoy alone, in front of server processes that run already."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -38,9 +39,8 @@ def edge(settings: Settings, *, validate: bool) -> None:
     need_house(settings)
     sockets = existing(settings.data)
     if not sockets:
-        raise click.ClickException(
-            f"no server process runs on {settings.data}: start one with `taskhouse serve --data {settings.data}`"
-        )
+        start = f"taskhouse serve --data {shlex.quote(str(settings.data))}"
+        raise click.ClickException(f"no server process runs on {settings.data}: start one with `{start}`")
     configuration = config_for(settings, sockets)
     envoy.write(configuration)
     if validate:

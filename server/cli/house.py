@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import re
+import shlex
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,9 +114,8 @@ def make_data_folder(path: Path) -> None:
 def need_house(settings: Settings) -> None:
     """Refuse a folder that has no house."""
     if not settings.database.is_file():
-        raise click.ClickException(
-            f"no house in {settings.data}: start one with `taskhouse up --data {settings.data}`, or give another --data"
-        )
+        command = f"taskhouse up --data {shlex.quote(str(settings.data))}"
+        raise click.ClickException(f"no house in {settings.data}: start one with `{command}`, or give another --data")
 
 
 def in_house(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:

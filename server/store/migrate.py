@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -41,9 +42,8 @@ def check(path: Path) -> None:
             f"the database {path} is of a newer taskhouse (schema {revision}, this one knows {REVISION}):"
             " install that version"
         )
-    raise SchemaMismatch(
-        f"the database {path} is not at schema {REVISION}: run `taskhouse db upgrade --data {path.parent}`"
-    )
+    command = f"taskhouse db upgrade --data {shlex.quote(str(path.parent))}"
+    raise SchemaMismatch(f"the database {path} is not at schema {REVISION}: run `{command}`")
 
 
 def upgrade(path: Path) -> None:

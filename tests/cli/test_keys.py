@@ -153,7 +153,7 @@ def test_what_cannot_be_done_is_told_in_one_line_and_leaves_nothing(acme, tmp_pa
 
 def test_a_store_that_fails_leaves_no_file(acme, tmp_path, monkeypatch):
     async def failing(tx, **asked):
-        raise StoreUnavailable("database or disk is full")
+        raise StoreUnavailable("database or disk is full") from OSError(28, "No space left on device")
 
     monkeypatch.setattr(credentials, "create_key", failing)
     out = tmp_path / "keys" / "web.pem"

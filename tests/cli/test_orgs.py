@@ -136,7 +136,7 @@ def test_a_reader_that_goes_away_is_no_error(acme):
 
 def test_the_database_is_created_and_checked_on_its_own(taskhouse, tmp_path):
     data = tmp_path / "new"
-    assert "run `taskhouse db upgrade`" in taskhouse("db", "check", data=data).told
+    assert f"run `taskhouse db upgrade --data {data}`" in taskhouse("db", "check", data=data).told
     assert taskhouse("db", "upgrade", data=data).code == 0
     done = taskhouse("db", "check", "--json", data=data)
     assert done.items == [{"database": str(data / "taskhouse.db"), "schema": migrate.REVISION}]
