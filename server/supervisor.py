@@ -195,6 +195,8 @@ class House:
 
 def say(line: str) -> None:
     """Write to standard error; once nobody reads it any more, nowhere: the house goes on."""
+    if sys.stderr is None:  # It was closed from the start.
+        return
     try:
         sys.stderr.write(line)
         sys.stderr.flush()
