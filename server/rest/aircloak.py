@@ -99,7 +99,7 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
             if _has(str(metadata.get("if-none-match", "")), tag):
                 await context.send_initial_metadata((("etag", tag), ("x-taskhouse-status", "304")))
                 return pb.GetTaskResultsResponse()
-            await context.send_initial_metadata((("etag", tag),))
+            context.set_details(f"etag={tag}")  # Which the edge makes a header: as metadata it would cost a tenth more.
         return answer
 
     async def _page(self, task_id: str, page: int, per_page: int) -> pb.GetTaskResultsResponse:

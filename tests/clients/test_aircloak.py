@@ -120,6 +120,7 @@ def test_an_unchanged_page_is_304_and_its_connection_goes_on(
     assert (head.status, head.read(), head.headers["content-length"]) == (200, b"", str(len(body)))
     connection.request("GET", f"/api/task_results/{published}")
     assert connection.getresponse().read() == body
+    assert "grpc-message" not in first.headers
     connection.close()
 
 
