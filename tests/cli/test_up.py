@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +20,18 @@ from tests.bench.house import COMMAND, House, free_port, running
 DATASETS = "datasets:\n  - name: t\n    columns:\n      - {name: n, type: integer, nullable: false}\n"
 
 NOT_OVER = ("TASK_STATE_PENDING", "TASK_STATE_RUNNING")
+
+
+STARTED: list["subprocess.Popen[str]"] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_house_is_left() -> Iterator[None]:
+    yield
+    for process in STARTED:
+        process.kill()  # Its parts end with it.
+        process.wait()
+    STARTED.clear()
 
 
 def up(data: Path, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -141,6 +154,7 @@ def start(data: Path, *options: str) -> tuple["subprocess.Popen[str]", int]:
     http, https = free_port(), free_port()
     command = [COMMAND, "up", "--data", data, "--http", f"127.0.0.1:{http}", "--https", f"127.0.0.1:{https}", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    STARTED.append(process)
     line = process.stdout.readline()
     assert line == f"ready http=http://127.0.0.1:{http} https=https://127.0.0.1:{https}\n", process.stderr.read()
     return process, https
