@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 from taskhouse.v1 import datasets_pb2, results_pb2
 
-MAX_RESULT_BYTES = 1024 * 1024
+MAX_RESULT_BYTES = 400 * 1024
 MAX_LABEL = 200
 MAX_TEXT = 2000
 _SLUG = re.compile(r"[a-z0-9_-]{1,63}")

@@ -1,6 +1,5 @@
 """The worker kit: against a house that is played by hand, with grpcio-testing's channel."""
 
-import contextlib
 import logging
 import sys
 import threading
@@ -13,7 +12,7 @@ import pytest
 
 from server.worker import actions
 from server.worker.houses import HouseAway, WorkerRefused
-from server.worker.kit import BadResult, Bucket, ExceptionCount, Result, Task, Worker
+from server.worker.kit import Bucket, Result, Task, Worker
 from server.worker.session import Session
 from taskhouse.v1 import datasets_pb2, results_pb2, work_pb2
 from taskhouse.v1 import work_pb2 as pb
@@ -432,50 +431,3 @@ def test_an_action_asks_again_when_the_house_was_away_and_fails_when_it_refuses(
     again.terminate(None, (), grpc.StatusCode.NOT_FOUND, "There is no dataset heights.")
     [failure] = stream.hear_reports(1)
     assert failure.failure.error == "NOT_FOUND: There is no dataset heights."
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"buckets": [("", None, 1)]},
-        {"buckets": [("x" * 201, None, 1)]},
-        {"buckets": [("x", "y" * 2001, 1)]},
-        {"buckets": [("x", None, -1)]},
-        {"buckets": [("x", None, 2**31)]},
-        {"buckets": [("x", None)]},
-        {"buckets": [("x" * 200, None, 1)] * 6000},
-        {"buckets": [], "exceptions": [("", 1)]},
-        {"buckets": [], "exceptions": [("x", -1)]},
-    ],
-)
-def test_what_the_house_would_refuse_is_refused_where_it_is_made(bad):
-    with pytest.raises(BadResult):
-        Result.histogram(**bad)
-
-
-def test_a_histogram_takes_named_and_plain_tuples():
-    named = Result.histogram([Bucket("height", "160", 35)], [ExceptionCount("oops", 5)])
-    assert named == Result.histogram([("height", "160", 35)], [("oops", 5)])
-
-
-def test_an_action_is_registered_once():
-    with pytest.raises(ValueError, match="registered already"):
-        worker.action("once")(once)
-    with pytest.raises(WorkerRefused, match="two actions test/once"), contextlib.closing(PlayedHouse().channel):
-        Session([worker, worker], PlayedHouse(), capacity=1)
-
-
-@pytest.mark.parametrize("slug", ["", "a b", "Once", "x" * 64, "é", "once\n", None])
-def test_what_is_no_slug_is_refused_where_it_is_written(slug):
-    with pytest.raises(ValueError, match="a service is named by 1 to 63 of a-z"):
-        Worker(service=slug)
-    with pytest.raises(ValueError, match="an action is named by 1 to 63 of a-z"):
-        worker.action(slug)
-
-
-def test_a_worker_without_actions_is_refused():
-    with (
-        pytest.raises(WorkerRefused, match="the Worker of idle has no actions"),
-        contextlib.closing(PlayedHouse().channel),
-    ):
-        Session([Worker(service="idle")], PlayedHouse(), capacity=1)
