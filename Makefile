@@ -19,6 +19,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@touch $(STAMP)
 
 run: setup ## Start the house on SQLite, upload the sample data, run a task, show its histogram, keep serving
+	@echo "starting the house (Ctrl-C stops it) ..."
 	@TASKHOUSE_LOG_LEVEL=$${TASKHOUSE_LOG_LEVEL:-WARNING} $(BIN)/taskhouse up --tour $(ARGS)
 
 test: setup ## Run every test: real Envoy, real certificates
