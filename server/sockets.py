@@ -59,7 +59,7 @@ def sole_listener(path: Path) -> Iterator[None]:
 
     A lock on the file beside it, NAME.lock, says who that is; it ends with its process, however that happens.
     """
-    beside = path.with_suffix(".lock")
+    beside = path.with_name(f"{path.name}.lock")
     with beside.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,9 +82,8 @@ def clear(data: Path, *, within: float) -> bool:
     """
     deadline = time.monotonic() + within
     left = bool(existing(data))
-    for lock in sorted(folder(data).glob("server-*.lock")):
-        while not _clear(lock.with_suffix(".sock"), last=time.monotonic() > deadline):
-            left = True
+    for path in existing(data):
+        while not _clear(path, last=time.monotonic() > deadline):
             time.sleep(RETRY_SECONDS)
     return left
 

@@ -25,8 +25,8 @@ def test_one_process_at_a_time_listens_and_the_socket_of_the_first_stays(path):
 
 def test_who_has_lost_the_lock_s_file_leaves_the_socket_to_its_successor(path):
     with sole_listener(path):
-        path.with_suffix(".lock").unlink()
-        with path.with_suffix(".lock").open("w") as successor:
+        path.with_name(f"{path.name}.lock").unlink()
+        with path.with_name(f"{path.name}.lock").open("w") as successor:
             fcntl.flock(successor, fcntl.LOCK_EX)
             path.touch()
     assert path.exists()
@@ -35,7 +35,7 @@ def test_who_has_lost_the_lock_s_file_leaves_the_socket_to_its_successor(path):
 def test_the_sockets_of_killed_processes_are_removed(tmp_path, path):
     assert not clear(tmp_path, within=0)
     path.touch()
-    path.with_suffix(".lock").touch()
+    path.with_name(f"{path.name}.lock").touch()
     assert clear(tmp_path, within=0)
     assert not path.exists()
 
@@ -46,3 +46,8 @@ def test_a_process_that_still_ends_is_waited_for_but_not_for_ever(tmp_path, path
         with pytest.raises(SocketTaken):
             clear(tmp_path, within=0.1)
         assert path.exists()
+
+
+def test_sockets_whose_names_differ_only_at_the_end_do_not_share_a_lock(tmp_path):
+    with sole_listener(tmp_path / "s.1"), sole_listener(tmp_path / "s.2"):
+        pass

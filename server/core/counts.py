@@ -113,21 +113,23 @@ async def check_question(tx: Tx, *, organization_id: int, parameters: Mapping[st
     return () if isinstance(asked, _Question) else tuple(Fault(path + one.field, one.description) for one in asked)
 
 
+async def kept(tx: Tx, *, organization_id: int, dataset: str, column: str, bin_width: str) -> Answer | None:
+    """Return the answer, if the question has one. Raises DatasetNotFound, InvalidFields (column, bin_width)."""
+    found, question = await _ask(tx, organization_id, dataset, column, bin_width)
+    said = await store.kept(tx, dataset_id=found.id, version=found.version, question=question.canonical())
+    return None if said is None else _answer(column, said)
+
+
 async def draw(tx: Tx, *, organization_id: int, dataset: str, column: str, bin_width: str) -> Answer | Drawn:
     """Return how many users fall into each bin, or what shall be the answer once it is kept. Only reads.
 
     Raises DatasetNotFound, InvalidFields (column, bin_width).
     """
-    found = None if name_fault(dataset) else await store.asked(tx, organization_id=organization_id, name=dataset)
-    if found is None:
-        raise DatasetNotFound(dataset)
-    question = _read(from_json(found.columns), column=column, bin_width=bin_width)
-    if not isinstance(question, _Question):
-        raise InvalidFields(question)
+    found, question = await _ask(tx, organization_id, dataset, column, bin_width)
     text = question.canonical()
-    kept = await store.kept(tx, dataset_id=found.id, version=found.version, question=text)
-    if kept is not None:
-        return _answer(column, kept)
+    before = await store.kept(tx, dataset_id=found.id, version=found.version, question=text)
+    if before is not None:
+        return _answer(column, before)
     counts = await _count(tx, found, question)
     released = noisy(dict(sorted(counts.items())))
     said = {
@@ -137,6 +139,18 @@ async def draw(tx: Tx, *, organization_id: int, dataset: str, column: str, bin_w
     return Drawn(dataset, found.id, found.version, column, text, orjson.dumps(said).decode())
 
 
+async def _ask(
+    tx: Tx, organization_id: int, dataset: str, column: str, bin_width: str
+) -> tuple[store.Asked, _Question]:
+    found = None if name_fault(dataset) else await store.asked(tx, organization_id=organization_id, name=dataset)
+    if found is None:
+        raise DatasetNotFound(dataset)
+    question = _read(from_json(found.columns), column=column, bin_width=bin_width)
+    if not isinstance(question, _Question):
+        raise InvalidFields(question)
+    return found, question
+
+
 async def keep(tx: Tx, *, organization_id: int, drawn: Drawn) -> Answer:
     """Keep an answer and return it; if the question has one by now, return that. Raises DatasetNotFound.
 
@@ -144,11 +158,11 @@ async def keep(tx: Tx, *, organization_id: int, drawn: Drawn) -> Answer:
     """
     if not await store.lock(tx, organization_id=organization_id, dataset_id=drawn.dataset_id):
         raise DatasetNotFound(drawn.dataset)
-    kept = await store.kept(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question)
-    if kept is None:
-        kept = drawn.answer
-        await store.keep(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question, answer=kept)
-    return _answer(drawn.column, kept)
+    said = await store.kept(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question)
+    if said is None:
+        said = drawn.answer
+        await store.keep(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question, answer=said)
+    return _answer(drawn.column, said)
 
 
 def _answer(column: str, kept: str) -> Answer:

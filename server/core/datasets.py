@@ -8,7 +8,7 @@ from typing import NamedTuple
 from server.core import columns as columns_
 from server.core.caller import Caller
 from server.core.columns import MAX_COLUMNS, Column, name_fault
-from server.core.counts import Answer, Drawn, draw, keep
+from server.core.counts import Answer, Drawn, draw, keep, kept
 from server.core.errors import DatasetExists, DatasetNotFound, Fault, InvalidFields, invalid
 from server.core.pages import Page, read_page
 from server.core.work import lease_holder
@@ -116,6 +116,14 @@ async def count_users(
     """
     organization_id = await _counting_for(tx, caller=caller, lease=lease)
     return await draw(tx, organization_id=organization_id, dataset=dataset, column=column, bin_width=bin_width)
+
+
+async def kept_count(
+    tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, dataset: str, column: str, bin_width: str
+) -> Answer | None:
+    """Return the answer to a question that has one. Raises as count_users does."""
+    organization_id = await _counting_for(tx, caller=caller, lease=lease)
+    return await kept(tx, organization_id=organization_id, dataset=dataset, column=column, bin_width=bin_width)
 
 
 async def keep_count(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, drawn: Drawn) -> Answer:

@@ -34,16 +34,15 @@ class InvalidFields(Refusal):
     faults: tuple[Fault, ...]
 
     def __str__(self) -> str:
-        return "; ".join(f"{fault.field}: {fault.description}" for fault in self.told())
+        many = f"{len(self.faults)} faults, such as " if len(self.faults) > MAX_FAULTS else ""
+        return many + "; ".join(f"{fault.field}: {fault.description}" for fault in self.told())
 
     def told(self) -> tuple[Fault, ...]:
         """Return as many of the faults as a caller is told, each no longer than it may be."""
-        told = tuple(
+        return tuple(
             Fault(cut(fault.field, MAX_VALUE), cut(fault.description, MAX_DESCRIPTION))
             for fault in self.faults[:MAX_FAULTS]
         )
-        more = len(self.faults) - len(told)
-        return (*told, Fault("", f"and {more} more faults")) if more else told
 
     def metadata(self) -> dict[str, str]:
         """Return nothing: the faults travel as a google.rpc.BadRequest."""

@@ -1,6 +1,7 @@
 """DatasetService."""
 
 import asyncio
+from weakref import WeakValueDictionary
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -32,6 +33,7 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._counting = asyncio.Lock()  # One at a time, or counts would keep all other scans waiting.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.Dataset:  # noqa: ARG002, N802 - as generated.
         """Declare a dataset."""
@@ -55,20 +57,18 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         """Return anonymised counts."""
         caller = current_caller()
         lease = (request.lease.task_id, request.lease.attempt) if request.HasField("lease") else None
-        async with self._counting:
-            counted = await self._store.scan(
-                datasets.count_users,
-                caller=caller,
-                lease=lease,
-                dataset=request.dataset,
-                column=request.column,
-                bin_width=request.bin_width,
-            )
-            answer = (
-                await self._store.write(datasets.keep_count, caller=caller, lease=lease, drawn=counted)
-                if isinstance(counted, Drawn)
-                else counted
-            )
+        asked = {"dataset": request.dataset, "column": request.column, "bin_width": request.bin_width}
+        answer = await self._store.read(datasets.kept_count, caller=caller, lease=lease, **asked)
+        if answer is None:
+            # An organization's questions wait for each other first, so that another's waits for one of them at most.
+            turn = self._turns.setdefault(caller.organization or request.dataset, asyncio.Lock())
+            async with turn, self._counting:
+                counted = await self._store.scan(datasets.count_users, caller=caller, lease=lease, **asked)
+                answer = (
+                    await self._store.write(datasets.keep_count, caller=caller, lease=lease, drawn=counted)
+                    if isinstance(counted, Drawn)
+                    else counted
+                )
         buckets = (Bucket(label=answer.label, value=edge, count=users) for edge, users in answer.buckets)
         return pb.CountUsersResponse(buckets=buckets, epsilon=answer.cost.epsilon, delta=answer.cost.delta)
 

@@ -19,6 +19,7 @@ DOMAIN = "taskhouse"
 # connection that all callers of a server share behind the edge.
 MAX_MESSAGE_BYTES = 1000  # as percent-encoded on the wire
 MAX_DETAILS_BYTES = 4000  # before base64
+MORE_BYTES = 50  # of them, for saying how many faults are left out
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _Code = grpc.StatusCode
 
@@ -100,13 +101,15 @@ def status_of(refusal: Exception, *, request_id: str) -> status_pb2.Status:
 
 
 def _bad_request(refusal: errors.InvalidFields, most: int) -> error_details_pb2.BadRequest:
-    """Return as many of the faults as fit."""
+    """Return as many of the faults as fit, and how many more there are."""
     bad = error_details_pb2.BadRequest()
     for fault in refusal.told():
         bad.field_violations.add(field=fault.field, description=fault.description)
-        if bad.ByteSize() > most:
+        if bad.ByteSize() > most - MORE_BYTES:
             del bad.field_violations[-1]
             break
+    if more := len(refusal.faults) - len(bad.field_violations):
+        bad.field_violations.add(description=f"and {more} more faults")
     return bad
 
 

@@ -171,6 +171,8 @@ class SqliteStore:
                 return _drive(cast("Coroutine[Any, Any, T]", verb(tx, *args, **kwargs)))
             finally:
                 tx.execute("ROLLBACK")
+        except (sqlite.ProgrammingError, sqlite.IntegrityError):
+            raise  # A mistake of ours, which trying again will not mend.
         except sqlite.Error as error:
             raise StoreUnavailable(str(error)) from error
 

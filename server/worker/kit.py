@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import orjson
+
 from taskhouse.v1 import datasets_pb2, results_pb2
 
-MAX_RESULT_BYTES = 400 * 1024
+MAX_RESULT_BYTES = 400 * 1024  # as the JSON that the house keeps
 MAX_LABEL = 200
 MAX_TEXT = 2000
 _SLUG = re.compile(r"[a-z0-9_-]{1,63}")
@@ -76,8 +78,16 @@ class Result:
             raise BadResult(f"an exception's error must have 1 to {MAX_TEXT} characters")
         if any(one.count < 0 for one in content.buckets) or any(one.count < 0 for one in content.exceptions):
             raise BadResult("a number of users must not be negative")
-        if content.ByteSize() > MAX_RESULT_BYTES:
-            raise BadResult(f"a result must have at most {MAX_RESULT_BYTES} bytes")
+        kept = orjson.dumps(
+            {
+                "buckets": [
+                    (one.label, one.value if one.HasField("value") else None, one.count) for one in content.buckets
+                ],
+                "exceptions": [(one.error, one.count) for one in content.exceptions],
+            }
+        )
+        if len(kept) > MAX_RESULT_BYTES:
+            raise BadResult(f"a result must have at most {MAX_RESULT_BYTES} bytes; as JSON this one has {len(kept)}")
         return Result(content)
 
 

@@ -33,6 +33,17 @@ class Connection:
         self._tls.sendall(self._h2.data_to_send())
         return stream
 
+    def is_answered(self, stream: int, *, within: float) -> bool:
+        """Say whether an answer begins within so many seconds."""
+        self._tls.settimeout(within)
+        with contextlib.suppress(TimeoutError):
+            while stream not in self._answers:
+                for event in self._h2.receive_data(self._tls.recv(65_536)):
+                    self._take(event)
+                self._tls.sendall(self._h2.data_to_send())
+        self._tls.settimeout(None)
+        return stream in self._answers
+
     def answer(self, stream: int, body: bytes = b"") -> tuple[int, bytes]:
         """Send a body, until it is sent or answered. Return the status and the body of the answer."""
         sent = 0

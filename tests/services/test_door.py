@@ -1,4 +1,5 @@
 import pytest
+from google.rpc import error_details_pb2
 
 from server.core import errors
 from server.core.errors import Fault, InvalidFields, Refusal
@@ -33,8 +34,15 @@ def test_what_the_aircloak_door_does_not_know_is_told_as_a_fault_of_the_house() 
 
 
 @pytest.mark.parametrize("count", [1, 60, 5000])
-def test_many_and_long_faults_fit_and_the_message_says_how_many_there_are(count: int) -> None:
+def test_many_and_long_faults_fit_and_it_is_said_how_many_there_are(count: int) -> None:
     faults = tuple(Fault(f"field[{n}]" * 50, "ü%" * 1000) for n in range(count))
     status = status_of(InvalidFields(faults), request_id="r")
     assert status.ByteSize() < 5000
-    assert status.message.startswith("field[0]")
+    bad = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(bad)
+    *told, last = bad.field_violations
+    if count == 1:
+        assert last.field.startswith("field[0]")
+    else:
+        assert last.description == f"and {count - len(told)} more faults"
+        assert status.message.startswith(f"{count} faults")

@@ -24,6 +24,7 @@ def once(task: Task) -> Result:
         {"buckets": [("x", None, 2**31)]},
         {"buckets": [("x", None)]},
         {"buckets": [("x" * 200, None, 1)] * 2100},
+        {"buckets": [("7", None, 1)] * 40_000},  # As a message it would fit.
         {"buckets": [], "exceptions": [("", 1)]},
         {"buckets": [], "exceptions": [("x", -1)]},
     ],
