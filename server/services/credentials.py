@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from uuid_utils import uuid7
 
 from server.core import credentials
@@ -13,6 +12,7 @@ from server.core.credentials import KEY_VALID_SECONDS, Credential, NewKey, NewTo
 from server.core.errors import Fault
 from server.identity.authority import Authority, IssuedKey
 from server.rpc.door import Context, current_caller
+from server.services.times import timestamp
 from server.store.engine import Store
 from taskhouse.v1 import credentials_pb2 as pb
 from taskhouse.v1 import credentials_pb2_grpc
@@ -130,9 +130,9 @@ def credential_to_proto(credential: Credential) -> pb.Credential:
         id=credential.id,
         organization=credential.organization,
         display_name=credential.display_name,
-        create_time=_timestamp(credential.create_time),
-        expire_time=_timestamp(credential.expire_time),
-        revoke_time=_timestamp(credential.revoke_time),
+        create_time=timestamp(credential.create_time),
+        expire_time=timestamp(credential.expire_time),
+        revoke_time=timestamp(credential.revoke_time),
     )
     if credential.is_token:
         message.token.CopyFrom(pb.Token(api=pb.TOKEN_API_GRPC, access=_ACCESSES[credential.kind]))
@@ -143,11 +143,3 @@ def credential_to_proto(credential: Credential) -> pb.Credential:
 
 def _seconds(period: Duration) -> float:
     return period.seconds + period.nanos / 1_000_000_000
-
-
-def _timestamp(micros: int | None) -> Timestamp | None:
-    if micros is None:
-        return None
-    time = Timestamp()
-    time.FromMicroseconds(micros)
-    return time

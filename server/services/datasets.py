@@ -3,14 +3,13 @@
 import asyncio
 from weakref import WeakValueDictionary
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from server.core import datasets
 from server.core.columns import Column, ColumnType
 from server.core.counts import Drawn
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
 from server.core.errors import Fault, InvalidFields
 from server.rpc.door import Context, current_caller
+from server.services.times import timestamp
 from server.store.engine import Store
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
@@ -75,8 +74,6 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
 
 def dataset_to_proto(dataset: Dataset) -> pb.Dataset:
     """Render a declaration."""
-    created = Timestamp()
-    created.FromMicroseconds(dataset.create_time)
     return pb.Dataset(
         name=dataset.name,
         columns=(
@@ -85,7 +82,7 @@ def dataset_to_proto(dataset: Dataset) -> pb.Dataset:
         ),
         buckets_per_user=dataset.buckets_per_user,
         version=dataset.version,
-        create_time=created,
+        create_time=timestamp(dataset.create_time),
     )
 
 

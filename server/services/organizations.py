@@ -1,10 +1,9 @@
 """OrganizationService."""
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from server.core import organizations
 from server.core.organizations import Organization
 from server.rpc.door import Context, current_caller
+from server.services.times import timestamp
 from server.store.engine import Store
 from taskhouse.v1 import organizations_pb2 as pb
 from taskhouse.v1 import organizations_pb2_grpc
@@ -42,6 +41,4 @@ class OrganizationServicer(organizations_pb2_grpc.OrganizationServiceServicer):
 
 def organization_to_proto(organization: Organization) -> pb.Organization:
     """Render an organization."""
-    created = Timestamp()
-    created.FromMicroseconds(organization.create_time)
-    return pb.Organization(name=organization.name, create_time=created)
+    return pb.Organization(name=organization.name, create_time=timestamp(organization.create_time))

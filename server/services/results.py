@@ -1,10 +1,9 @@
 """ResultService."""
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from server.core import results
 from server.core.results import Result
 from server.rpc.door import Context, current_caller
+from server.services.times import timestamp
 from server.store.engine import Store
 from taskhouse.v1 import results_pb2 as pb
 from taskhouse.v1 import results_pb2_grpc
@@ -36,7 +35,6 @@ class ResultServicer(results_pb2_grpc.ResultServiceServicer):
 
 
 def _result_to_proto(result: Result) -> pb.Result:
-    time = result.publish_time
     histogram = pb.Histogram(
         buckets=[pb.Bucket(label=label, value=value, count=count) for label, value, count in result.histogram.buckets],
         exceptions=[pb.ExceptionCount(error=error, count=count) for error, count in result.histogram.exceptions],
@@ -44,6 +42,6 @@ def _result_to_proto(result: Result) -> pb.Result:
     return pb.Result(
         id=result.id,
         task_id=result.task_id,
-        publish_time=Timestamp(seconds=time // 1_000_000, nanos=time % 1_000_000 * 1000),
+        publish_time=timestamp(result.publish_time),
         histogram=histogram,
     )

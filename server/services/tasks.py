@@ -1,11 +1,11 @@
 """TaskService."""
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, status_pb2
 
 from server.core import tasks
 from server.core.tasks import Task, TaskState
 from server.rpc.door import Context, current_caller
+from server.services.times import timestamp
 from server.store.engine import Store
 from taskhouse.v1 import tasks_pb2 as pb
 from taskhouse.v1 import tasks_pb2_grpc
@@ -67,11 +67,7 @@ def task_to_proto(task: Task) -> pb.Task:
         attempt=task.attempt,
         result_count=task.result_count,
         error=None if task.error is None else status_pb2.Status(code=_ERROR_CODES[task.state], message=task.error),
-        create_time=_timestamp(task.create_time),
-        start_time=_timestamp(task.start_time),
-        end_time=_timestamp(task.end_time),
+        create_time=timestamp(task.create_time),
+        start_time=timestamp(task.start_time),
+        end_time=timestamp(task.end_time),
     )
-
-
-def _timestamp(micros: int | None) -> Timestamp | None:
-    return None if micros is None else Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
