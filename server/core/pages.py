@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
 
-from server.core.errors import invalid
+from server.core.errors import InvalidFields, invalid
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -50,6 +50,11 @@ def read_page(page_size: int, page_token: str) -> Asked:
     return Asked(min(page_size, MAX_PAGE) or DEFAULT_PAGE, _key(page_token))
 
 
+def unknown_token() -> InvalidFields:
+    """Return the refusal of a page_token that no page of the list has given."""
+    return invalid("page_token", "must be the next_page_token of the page before")
+
+
 def _token(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
@@ -58,7 +63,7 @@ def _key(token: str) -> str:
     try:
         key = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise invalid("page_token", "must be the next_page_token of the page before") from error
+        raise unknown_token() from error
     if not key.isprintable():  # No key has control characters, and PostgreSQL's text cannot hold NUL.
-        raise invalid("page_token", "must be the next_page_token of the page before")
+        raise unknown_token()
     return key

@@ -7,7 +7,7 @@ import orjson
 
 from server.core.caller import Caller
 from server.core.errors import ResultNotFound, TaskNotFound, invalid
-from server.core.pages import Page, read_page
+from server.core.pages import Page, read_page, unknown_token
 from server.store import results as store
 from server.store import tasks
 from server.store.engine import Tx
@@ -121,5 +121,5 @@ def _result(found: store.Stored) -> Result:
 def _before(key: str) -> tuple[int, str]:
     found = _KEY.fullmatch(key)
     if not found:
-        raise invalid("page_token", "must be the next_page_token of the page before")
+        raise unknown_token()
     return int(found[1]), found[2]

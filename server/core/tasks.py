@@ -13,8 +13,8 @@ import uuid_utils
 
 from server.core import counts
 from server.core.caller import Caller
-from server.core.errors import Fault, InvalidFields, RequestIdReused, TaskNotFound, invalid
-from server.core.pages import Page, read_page
+from server.core.errors import Fault, InvalidFields, RequestIdReused, TaskNotFound
+from server.core.pages import Page, read_page, unknown_token
 from server.store import tasks as store
 from server.store import work as leases
 from server.store.engine import Tx
@@ -117,7 +117,7 @@ async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str) -> Pa
     """Return the caller's tasks, newest first. Raises InvalidFields."""
     asked = read_page(page_size, page_token)
     if asked.after and _uuid(asked.after) != asked.after:
-        raise invalid("page_token", "must be the next_page_token of the page before")
+        raise unknown_token()
     owner = caller.tenant
     sizes = await store.sizes(tx, organization_id=owner, before=asked.after, most=asked.size)
     asked = asked.within(sizes)
