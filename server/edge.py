@@ -6,7 +6,6 @@ Which services, paths and streams there are is read from the contract's descript
 import importlib.resources
 import json
 import os
-import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from pathlib import Path
 import jinja2
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
+
+from server.rpc.paths import fields_of, template_of
 
 TYPED_PACKAGE = "taskhouse.v1"
 REST_PACKAGE = "taskhouse.rest.v1"
@@ -49,7 +50,6 @@ _MISSING_CREDENTIAL = {
 }
 
 _TEMPLATES = Path(__file__).resolve().parent.parent / "envoy"
-_PATH_VARIABLE = re.compile(r"\{([^}=]+)[^}]*\}")
 
 
 class EnvoyMissing(Exception):
@@ -243,10 +243,6 @@ def _methods(files: descriptor_pb2.FileDescriptorSet) -> Iterator[_Method]:
                 )
 
 
-def _template(rule: http_pb2.HttpRule) -> str:
-    return rule.custom.path or str(getattr(rule, rule.WhichOneof("pattern") or "get"))
-
-
 def _path_fields(methods: list[_Method]) -> tuple[str, ...]:
     """Return the fields bound by paths, in both spellings, but for those that another call takes as a query parameter.
 
@@ -256,7 +252,7 @@ def _path_fields(methods: list[_Method]) -> tuple[str, ...]:
     bound: dict[str, str] = {}
     parameters: set[str] = set()
     for method in methods:
-        variables = [name for rule in method.rules for name in _PATH_VARIABLE.findall(_template(rule))]
+        variables = [name for rule in method.rules for name in fields_of(template_of(rule))]
         names = {name.partition(".")[0] for name in variables}
         bound |= {name: method.fields[name] for name in names}
         if not any(rule.body == "*" for rule in method.rules):

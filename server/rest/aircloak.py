@@ -14,8 +14,10 @@ from server.core import credentials, errors, results
 from server.core.credentials import Credential
 from server.core.results import Item, NumberedPage
 from server.rest.aircloak_uploads import Uploads
+from server.rest.exchange import headers_of
 from server.rpc.door import Context, CredentialType, Metadata, Presented, current_caller
 from server.rpc.interceptor import ORIGINAL_PATH
+from server.rpc.paths import path_of
 from server.rpc.refusals import refuse
 from server.rpc.xfcc import certificate_digest
 from server.store.engine import Store, StoreUnavailable
@@ -131,7 +133,8 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
 
     async def AnswerOther(self, request: pb.AnswerOtherRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
         """Answer what no path answers: 404, 405, or OPTIONS."""
-        path, method = _original(context)
+        headers = headers_of(context)
+        path, method = path_of(headers[ORIGINAL_PATH]), headers.get(ORIGINAL_METHOD, "")
         allowed = next((allowed for pattern, allowed in PATHS if pattern.fullmatch(path)), "")
         if allowed and method not in allowed.split(", "):
             body = {"success": False, "error": "Method not allowed."}
@@ -181,15 +184,6 @@ def _has(if_none_match: str, tag: str) -> bool:
     """Say whether a client's If-None-Match names this weak tag."""
     opaque = tag.removeprefix("W/")
     return any(one.strip().removeprefix("W/") in (opaque, "*") for one in if_none_match.split(","))
-
-
-def _original(context: Context) -> tuple[str, str]:
-    """Return path and method as the client sent them. Raises NotServed for a native call."""
-    metadata = dict(context.invocation_metadata() or ())
-    path = metadata.get(ORIGINAL_PATH)
-    if path is None:
-        raise errors.NotServed
-    return re.sub("/{2,}", "/", str(path).split("?", 1)[0]), str(metadata.get(ORIGINAL_METHOD, ""))
 
 
 def _answer(found: NumberedPage, page: int, per_page: int) -> pb.GetTaskResultsResponse:

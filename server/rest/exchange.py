@@ -8,8 +8,8 @@ from google.api import httpbody_pb2
 
 from server.core.errors import NotServed, TooLarge
 from server.rpc.door import Context
+from server.rpc.interceptor import ORIGINAL_PATH
 
-_ORIGINAL_PATH = "x-envoy-original-path"
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -31,7 +31,7 @@ class MediaType(NamedTuple):
 def headers_of(context: Context) -> dict[str, str]:
     """Return the request's headers by lower-case names; of a repeated one the last. Raises NotServed to native gRPC."""
     headers = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    if _ORIGINAL_PATH not in headers:
+    if ORIGINAL_PATH not in headers:
         raise NotServed
     return headers
 

@@ -85,21 +85,11 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def _unary(self, method: "_Method", behaviour: Any) -> Any:
         async def serve(raw: bytes, context: Context) -> Any:
             call = _Call(method, context)
-            try:
-                await call.admit()
-                request = method.decode(raw)
-                call.check_path(request)
-                return await behaviour(request, context)
-            except asyncio.CancelledError:
-                call.outcome = "CANCELLED"
-                raise
-            except grpc.aio.AbortError:
-                call.outcome = "REFUSED"
-                raise
-            except Exception as error:  # noqa: BLE001 - the one place that turns any failure into an answer.
-                await call.refuse(error)
-            finally:
-                call.log()
+
+            async def act() -> Any:
+                return await behaviour(call.read(raw), context)
+
+            return await call.run(act)
 
         return serve
 
@@ -108,23 +98,12 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
         async def serve(raw: Any, context: Context) -> None:
             call = _Call(method, context)
-            try:
-                await call.admit()
-                request: Any = _decoded(raw, method.decode)
-                if isinstance(raw, bytes):
-                    request = method.decode(raw)
-                    call.check_path(request)
+
+            async def act() -> None:
+                request = call.read(raw) if isinstance(raw, bytes) else _decoded(raw, method.decode)
                 await self._until_revoked(call, _write_all(behaviour, request, context))
-            except asyncio.CancelledError:
-                call.outcome = "CANCELLED"
-                raise
-            except grpc.aio.AbortError:
-                call.outcome = "REFUSED"
-                raise
-            except Exception as error:  # noqa: BLE001 - as for unary calls.
-                await call.refuse(error)
-            finally:
-                call.log()
+
+            await call.run(act)
 
         return serve
 
@@ -206,10 +185,28 @@ class _Call:
             raise NotPermitted(self.method.name)
         set_caller(caller)
 
-    def check_path(self, request: Message) -> None:
-        """Refuse a message that was put together from more than its path."""
+    async def run(self, act: Callable[[], Awaitable[Any]]) -> Any:
+        """Admit the caller and act; whatever fails on the way becomes the door's refusal, and the call its one line."""
+        try:
+            await self.admit()
+            return await act()
+        except asyncio.CancelledError:
+            self.outcome = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            self.outcome = "REFUSED"
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place that turns any failure into an answer.
+            await self.refuse(error)
+        finally:
+            self.log()
+
+    def read(self, raw: bytes) -> Message:
+        """Decode the request, and refuse one that was put together from more than its path."""
+        request = self.method.decode(raw)
         if self.method.check_path and (original := self.metadata.get(ORIGINAL_PATH)):
             self.method.check_path(str(original), request)
+        return request
 
     async def refuse(self, error: Exception) -> None:
         """Answer with the door's refusal. What nobody foresaw is logged whole, and told as little as possible."""

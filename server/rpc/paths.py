@@ -22,13 +22,13 @@ Check = Callable[[str, Message], None]
 def check_for(method: MethodDescriptor) -> Check | None:
     """Return what refuses a message whose path-bound fields are not those of the path; None if its paths have none."""
     rule = method.GetOptions().Extensions[annotations_pb2.http]
-    templates = [template for template in map(_template, (rule, *rule.additional_bindings)) if template]
+    templates = [template for template in map(template_of, (rule, *rule.additional_bindings)) if template]
     if not any("{" in template for template in templates):
         return None
-    patterns = [(_pattern(template), [field for field, _ in _FIELD.findall(template)]) for template in templates]
+    patterns = [(_pattern(template), fields_of(template)) for template in templates]
 
     def check(original: str, message: Message) -> None:
-        path = re.sub("/{2,}", "/", original.split("?", 1)[0])
+        path = path_of(original)
         wrong = ""
         for pattern, fields in patterns:
             if match := pattern.fullmatch(path):
@@ -41,7 +41,18 @@ def check_for(method: MethodDescriptor) -> Check | None:
     return check
 
 
-def _template(rule: http_pb2.HttpRule) -> str:
+def path_of(original: str) -> str:
+    """Return the path of what the caller asked for, read as the edge reads it: `//` is `/`, and %2F stays."""
+    return re.sub("/{2,}", "/", original.split("?", 1)[0])
+
+
+def fields_of(template: str) -> list[str]:
+    """Return the fields that a path's template binds, in its order."""
+    return [field for field, _ in _FIELD.findall(template)]
+
+
+def template_of(rule: http_pb2.HttpRule) -> str:
+    """Return the path's template; empty for a method without one."""
     pattern = rule.WhichOneof("pattern")
     return rule.custom.path if pattern == "custom" else getattr(rule, pattern) if pattern else ""
 
