@@ -75,7 +75,14 @@ class Store(Protocol):
     async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the verb in a transaction and return after its commit; a verb that raises has changed nothing.
 
-        Raises StoreUnavailable, and whatever the verb raises.
+        Raises StoreUnavailable, and whatever the verb raises. Verbs are as if they had run one after another; for that,
+        PostgreSQL may run the whole verb again.
+        """
+
+    async def write_guarded(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As write, for a verb whose every statement guards itself: by the state in its WHERE, or by SKIP LOCKED.
+
+        On PostgreSQL each statement sees what was committed before it (READ COMMITTED), so such verbs never collide.
         """
 
     async def read(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

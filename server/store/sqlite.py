@@ -185,6 +185,8 @@ class SqliteStore:
         self._waiting.put(_Job(verb, args, kwargs, answer))
         return await answer
 
+    write_guarded = write  # One writer at a time needs no guards.
+
     def _write_until_closed(self) -> None:
         tx = SqliteTx(self._writing, self._compiled)
         open_ = True
