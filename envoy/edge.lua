@@ -10,10 +10,11 @@ local function remember(handle, what)
   handle:streamInfo():dynamicMetadata():set("taskhouse", what, "1")
 end
 
--- As Envoy itself tells native gRPC, so that this filter, the routes and the transcoder always agree.
+-- Native gRPC, or what the next filter makes native: as the routes tell them.
+local WEB = {["-web"] = true, ["-web+proto"] = true, ["-web-text"] = true, ["-web-text+proto"] = true}
 local function is_native(headers)
-  local content_type = headers:get("content-type") or ""
-  return content_type == "application/grpc" or sub(content_type, 1, 17) == "application/grpc+"
+  local kind = string.match(headers:get("content-type") or "", "^application/grpc(.*)")
+  return kind and (kind == "" or sub(kind, 1, 1) == "+" or WEB[kind])
 end
 
 -- What a client's headers must not say: underscores, which others read as "-" (one documented header has one), and gRPC's
@@ -71,7 +72,10 @@ function envoy_on_response(handle)
   local code = headers:get(CODE)
   for _, name in ipairs({STATUS, BODY, LENGTH, CODE}) do headers:remove(name) end
   if request["native"] then
-    if code then headers:replace("grpc-status", code) end
+    if code then
+      headers:replace("grpc-status", code)
+      headers:replace(":status", "200") -- gRPC-Web's refusal is still an HTTP one here
+    end
     return
   end
 

@@ -81,6 +81,7 @@ class EdgeConfig:
     folder: Path  # where the rendered file goes
     http: tuple[str, int] | None = None  # without TLS
     descriptors: Path = field(default_factory=find_descriptors)
+    web_origins: tuple[str, ...] = ()  # of the web pages whose scripts may call, as https://HOST[:PORT]
     concurrency: int = 1  # worker threads
     timeout_seconds: float = 15
     upload_timeout_seconds: float = 120
@@ -147,6 +148,7 @@ def render(config: EdgeConfig) -> str:
         authority=config.authority,
         descriptors=config.descriptors,
         admin_socket=config.admin_socket,
+        web_origins=config.web_origins,
         timeout=config.timeout_seconds,
         upload_timeout=config.upload_timeout_seconds,
         uploads=UPLOADS,

@@ -8,8 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 
 class BadSettings(Exception):
@@ -17,6 +23,7 @@ class BadSettings(Exception):
 
 
 _ADDRESS = re.compile(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:.]+(?:%[^\s\]]+)?\]):([0-9]{1,5})")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _TEXTS = {
     "bool_parsing": "must be true or false",
     "extra_forbidden": "is no setting",
@@ -38,7 +45,18 @@ def _address(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("must be the origin of a web page as browsers send it, for example https://app.example:8080")
+    return text
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...],
+    NoDecode,  # In the environment they stand between commas, as people write lists there.
+    BeforeValidator(lambda given: given.replace(",", " ").split() if isinstance(given, str) else given),
+]
 
 
 class Settings(BaseSettings):
@@ -52,10 +70,24 @@ class Settings(BaseSettings):
     )
     https: Address = Field("127.0.0.1:8443", description="TLS listener; 0.0.0.0:8443 lets other machines in.")
     processes: int = Field(1, ge=1, le=64, description="Server processes.")
+    web_origins: Origins = Field(
+        (), description="Origins of the web pages whose scripts may call, as https://app.example; none: no page's."
+    )
     envoy_concurrency: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")
     reflection: bool = Field(default=True, description="Whether gRPC reflection is served.")
     drain_seconds: float = Field(20.0, ge=0, le=600, description="How long a stopping part waits for calls under way.")
     worker_capacity: int = Field(4, ge=1, le=1000, description="Tasks that the house's own worker does at a time.")
+    results_days: float = Field(
+        0, ge=0, le=36_500, description="How long results are kept after their task has ended; 0: for ever."
+    )
+    tasks_days: float = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="How long tasks that are over are kept, with their results and request ids; 0: for ever.",
+    )
+    logs_days: float = Field(30, ge=0, le=36_500, description="How long DIR/parts.log remembers a death; 0: for ever.")
+    sweep_seconds: float = Field(60, ge=0.1, le=86_400, description="How often the house looks for what is too old.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
     @property

@@ -61,3 +61,15 @@ def test_both_listeners_at_one_address_are_refused(tmp_path):
     with pytest.raises(BadSettings) as refused:
         load(data=tmp_path, http="localhost:8443", https="localhost:8443")
     assert str(refused.value) == "http and https must be different addresses, not both localhost:8443"
+
+
+def test_web_origins_are_a_list_or_stand_between_commas(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASKHOUSE_WEB_ORIGINS", "https://a.example, http://localhost:5173")
+    assert load(data=tmp_path).web_origins == ("https://a.example", "http://localhost:5173")
+    assert load(data=tmp_path, web_origins=["http://[::1]:80"]).web_origins == ("http://[::1]:80",)
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "a.example", "https://a.example/", "https://A.example", "ftp://a"])
+def test_what_no_browser_sends_as_an_origin_is_refused(tmp_path, origin):
+    with pytest.raises(BadSettings, match=r"^web_origins\.1: must be the origin of a web page .*$"):
+        load(data=tmp_path, web_origins=["https://a.example", origin])

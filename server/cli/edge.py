@@ -27,6 +27,7 @@ def config_for(settings: Settings, sockets: list[Path]) -> envoy.EdgeConfig:
         authority=authority.certificate_path,
         admin_socket=admin_socket(settings.data),
         folder=folder(settings.data),
+        web_origins=settings.web_origins,
         concurrency=settings.envoy_concurrency,
     )
 

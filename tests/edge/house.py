@@ -81,6 +81,8 @@ class Tasks(tasks_pb2_grpc.TaskServiceServicer):
 class Work(work_pb2_grpc.WorkServiceServicer):
     async def Work(self, request_iterator, context):
         async for request in request_iterator:
+            if request.hello.worker == "fail":
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "It failed: ünd.")
             yield work_pb2.WorkResponse(welcome=work_pb2.Welcome(session_id=request.hello.worker))
 
 
