@@ -32,8 +32,12 @@ lint: setup ## ruff, mypy, import-linter, buf
 	@$(BIN)/lint-imports
 	@$(BIN)/buf lint
 
-gen: setup ## Write gen/ from protos/
+gen: setup ## Write gen/ from protos/; its TypeScript where Node is
 	@$(BIN)/python protos/generate.py
+
+node: setup ## Run the Node client of tests/clients/node against a house of its own (needs Node 20 or later)
+	@cd tests/clients/node && npm ci --silent --no-audit --no-fund && npm run --silent check
+	@$(BIN)/python -m tests.clients.node
 
 bench: setup ## Measure, in interleaved runs, what README's figures claim
 	@$(BIN)/python -m tests.bench
@@ -45,4 +49,4 @@ requirements: setup ## Pin the newest versions of what pyproject.toml names (nee
 
 COMPILE := --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup run test lint gen bench requirements
+.PHONY: help setup run test lint gen node bench requirements
