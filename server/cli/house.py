@@ -22,7 +22,7 @@ from server.store import migrate
 from server.store.engine import Store, StoreUnavailable
 from server.store.sqlite import SqliteStore
 
-COMMAND_LINE = Caller("command-line", Role.OPERATOR, None, "", "")
+COMMAND_LINE = Caller("command-line", Role.OPERATOR, None, "", "", "command line")
 """Who calls the verbs of a command: whoever may write in DIR operates the house."""
 
 _OPTIONS = {

@@ -32,6 +32,7 @@ class Caller:
     organization_id: int | None  # None: the house
     organization: str  # its name; empty: the house
     user_id: str  # upload_user only, else empty
+    name: str = ""  # what people call it; for the event log
 
     @property
     def tenant(self) -> int:

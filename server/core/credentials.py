@@ -140,7 +140,7 @@ async def by_digest(tx: Tx, *, digest: bytes, token: bool) -> Good | None:
     role = role_of(Role(found.kind), house=found.organization_id is None)
     if role is None:
         return None
-    caller = Caller(found.id, role, found.organization_id, found.organization or "", found.user_id)
+    caller = Caller(found.id, role, found.organization_id, found.organization or "", found.user_id, found.display_name)
     return Good(found.digest, caller)
 
 

@@ -38,12 +38,13 @@ class Found(NamedTuple):
     id: str
     kind: str
     user_id: str
+    display_name: str
     organization_id: int | None
     organization: str | None
 
 
 _BY_DIGEST = Query(
-    select(_C.digest, _C.id, _C.kind, _C.user_id, _C.organization_id, _O.name)
+    select(_C.digest, _C.id, _C.kind, _C.user_id, _C.display_name, _C.organization_id, _O.name)
     .select_from(CREDENTIALS.outerjoin(ORGANIZATIONS))
     .where(
         _C.digest == bindparam("digest"),

@@ -2,8 +2,8 @@
 
 from sqlmodel import SQLModel
 
-from server.store import credentials, datasets, organizations, results, tasks, work
+from server.store import credentials, datasets, events, organizations, results, tasks, work
 
-__all__ = ["METADATA", "credentials", "datasets", "organizations", "results", "tasks", "work"]
+__all__ = ["METADATA", "credentials", "datasets", "events", "organizations", "results", "tasks", "work"]
 
 METADATA = SQLModel.metadata

@@ -53,7 +53,7 @@ async def test_a_key_names_its_organization_and_user(store):
     credential, digest = await new_key(store, acme, Role.UPLOAD_USER, user_id="u 7", display_name="Seven")
     found = await store.read(by_digest, digest=digest, token=False)
     assert found.digest == digest
-    assert found.caller == Caller(credential.id, Role.UPLOAD_USER, acme.organization_id, "acme", "u 7")
+    assert found.caller == Caller(credential.id, Role.UPLOAD_USER, acme.organization_id, "acme", "u 7", "Seven")
     assert (credential.organization, credential.display_name, credential.is_token) == ("acme", "Seven", False)
 
 
