@@ -1,4 +1,4 @@
-"""Runs the parts of a house on one machine until asked to stop, or until one dies."""
+"""Runs the parts of a house on one machine until asked to stop. A part that dies is started again."""
 
 import ctypes
 import os
@@ -9,21 +9,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+from server.journal import Journal
+
 FATAL = "taskhouse: "  # How every command of the house begins the one line that says why it ends.
 TICK_SECONDS = 0.05
 SPARE_SECONDS = 5.0  # What a part may take besides its grace: to commit, to say goodbye.
+FIRST_BACK_OFF, MOST_BACK_OFF = 0.1, 10.0  # Seconds until a part starts again, doubled with each death.
+HEALTHY_SECONDS = 30.0  # A part that answered for so long and then dies has its first back-off again.
+START_SECONDS = 30.0  # What a part may take until it answers; machines can be slow.
 PR_SET_PDEATHSIG = 1
 _LAST_WORDS = re.compile(r" edge critical: (.*)")  # Envoy's, in the format that server/edge.py gives it.
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class PartFailed(Exception):
-    """A part could not start, or died. The text says which, and why."""
+    """A part could not start. The text says which, and why."""
 
 
 @dataclass
@@ -41,7 +47,8 @@ class Part:
     pumps: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start the process. It is told to stop when this one dies, however that happens."""
+        """Start the process, anew if it has ended. It is told to stop when this one dies, however that happens."""
+        self.ready, self.reason, self.pumps = threading.Event(), "", []
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands.
                 self.command,
@@ -56,21 +63,22 @@ class Part:
             )
         except OSError as error:
             raise PartFailed(f"{self.name} cannot start: {error}") from error
-        self._pump(self.process.stdout, self._hear)
+        self._pump(self.process.stdout, partial(self._hear, self.ready))
         self._pump(self.process.stderr, self._forward)
 
     def _pump(self, stream: IO[str] | None, take: Callable[[str], None]) -> None:
         def run() -> None:
-            for line in stream or ():
-                take(line)
+            with stream or nullcontext():
+                for line in stream or ():
+                    take(line)
 
         pump = threading.Thread(target=run, name=f"{self.name} output", daemon=True)
         pump.start()
         self.pumps.append(pump)
 
-    def _hear(self, line: str) -> None:
+    def _hear(self, ready: threading.Event, line: str) -> None:
         if line.rstrip("\n") == self.ready_line:
-            self.ready.set()
+            ready.set()
         else:
             self._forward(line)
 
@@ -88,14 +96,19 @@ class Part:
             self.ready.set()
         return self.ready.is_set()
 
-    def check(self) -> None:
-        """Raise PartFailed if it has ended."""
+    def end(self) -> str | None:
+        """Say how it ended, and why if it said so; None while it runs."""
         if self.process is None or (code := self.process.poll()) is None:
-            return
+            return None
         for pump in self.pumps:
             pump.join(timeout=1)
         ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        raise PartFailed(f"{self.name} {ended}" + (f": {self.reason}" if self.reason else ""))
+        return ended + (f": {self.reason}" if self.reason else "")
+
+    def check(self) -> None:
+        """Raise PartFailed if it has ended."""
+        if how := self.end():
+            raise PartFailed(f"{self.name} {how}")
 
     @property
     def runs(self) -> bool:
@@ -114,13 +127,65 @@ class Part:
             self.process.wait()
 
 
+class Nurse:
+    """Starts one part again whenever it has died, later and later while it does not stay alive."""
+
+    def __init__(self, part: Part, journal: Journal) -> None:
+        self._part, self._journal = part, journal
+        self._deaths = 0  # in a row
+        self._again: float | None = None  # when to start it; None: it runs, as far as is known
+        self._started = 0.0
+        self._answered: float | None = time.monotonic()  # since when; None: not yet, since it was started again
+
+    def look(self) -> None:
+        """Do what is to be done for the part now; at most a second's work."""
+        now = time.monotonic()
+        if self._again is not None:
+            if now >= self._again:
+                self._start(now)
+        elif how := self._part.end():
+            self._bury(now, how)
+        elif self._answered is None:
+            self._await(now)
+
+    def _bury(self, now: float, how: str) -> None:
+        healthy = self._answered is not None and now - self._answered >= HEALTHY_SECONDS
+        self._deaths = 1 if healthy else self._deaths + 1
+        delay = min(FIRST_BACK_OFF * 2 ** min(self._deaths - 1, 20), MOST_BACK_OFF)
+        self._again = now + delay
+        again = f" (death {self._deaths} in a row)" if self._deaths > 1 else ""
+        say(f"{FATAL}{self._part.name} {how}; it is started again in {delay:g} s{again}\n")
+        self._journal.note(self._part.name, "died", how)
+
+    def _start(self, now: float) -> None:
+        self._started, self._answered = now, None
+        try:
+            self._part.start()
+        except PartFailed as failure:
+            self._bury(now, str(failure).removeprefix(f"{self._part.name} "))
+        else:
+            self._again = None
+
+    def _await(self, now: float) -> None:
+        if self._part.is_ready():
+            self._answered = now
+            say(f"{FATAL}{self._part.name} answers again\n")
+            self._journal.note(self._part.name, "back")
+        elif now - self._started > START_SECONDS:
+            self._part.kill()
+            self._bury(now, "did not answer and was killed")
+
+
 class House:
     """All parts together. Must be used from the main thread: Envoy dies with the thread that started it."""
 
-    def __init__(self, *, servers: list[Part], worker: Part, edge: Part, drain_edge: Callable[[], None]) -> None:
+    def __init__(
+        self, *, servers: list[Part], worker: Part, edge: Part, drain_edge: Callable[[], None], journal: Journal
+    ) -> None:
         """Take the parts; `drain_edge` makes Envoy accept no new connections."""
         self.servers, self.worker, self.edge, self._drain_edge = servers, worker, edge, drain_edge
         self.parts = [*servers, worker, edge]
+        self._journal = journal
         self._guest: subprocess.Popen[bytes] | None = None
         self._asked = 0  # A number, as a signal's handler must take no lock.
 
@@ -133,7 +198,7 @@ class House:
         """Have `watch` return; asked again, `stop` waits for nothing more. For handlers of signals."""
         self._asked += 1
 
-    def start(self, *, within: float) -> None:
+    def start(self, *, within: float = START_SECONDS) -> None:
         """Start all parts and return when each answers. Raises PartFailed; then some may run: call `stop`."""
         deadline = time.monotonic() + within
         for part in (*self.servers, self.edge):
@@ -157,13 +222,15 @@ class House:
         self._guest = subprocess.Popen(command, preexec_fn=partial(_die_with, os.getpid()))  # noqa: S603 - ours.
 
     def watch(self) -> None:
-        """Return when asked to stop. Raises PartFailed as soon as a part has died."""
+        """Return when asked to stop. Until then, start again whatever part dies."""
+        self._journal.note("", "started")
+        nurses = [Nurse(part, self._journal) for part in self.parts]
         while not self.stopping:
-            for part in self.parts:
-                part.check()
+            for nurse in nurses:
+                nurse.look()
             if self._guest:
                 self._guest.poll()  # Its end is to be noticed by the system, too.
-            time.sleep(TICK_SECONDS * 2)
+            time.sleep(TICK_SECONDS)
 
     def stop(self, *, grace: float) -> None:
         """Stop all: no new connections, then the worker, the servers with their calls under way, and Envoy last.

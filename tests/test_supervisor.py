@@ -1,14 +1,16 @@
 """The supervisor, with parts that are a few lines of Python."""
 
 import os
+import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from server import edge
+from server import edge, supervisor
+from server.journal import Journal
 from server.supervisor import House, Part, PartFailed
 
 PATIENCE_SECONDS = 20
@@ -48,18 +50,22 @@ def close(each: Part) -> None:
         each.kill()
         for pump in each.pumps:
             pump.join()
-        each.process.stdout.close()
-        each.process.stderr.close()
 
 
 @pytest.fixture
-def house():
+def journal(tmp_path) -> Journal:
+    return Journal(tmp_path)
+
+
+@pytest.fixture
+def house(journal):
     """A house of which the test may replace parts before it starts."""
     made = House(
         servers=[part(READY + SLEEP, "server 0")],
         worker=part(READY + SLEEP, "worker"),
         edge=part(READY + SLEEP, "envoy"),
         drain_edge=lambda: None,
+        journal=journal,
     )
     yield made
     for each in made.parts:
@@ -145,13 +151,109 @@ def test_asked_to_stop_twice_it_kills_what_is_slow(house, capsys):
     again.join()
 
 
-def test_the_death_of_a_part_is_noticed_while_a_command_runs_beside_the_house(house):
+@contextmanager
+def watched(house: House):
+    """A house that runs and is looked after; the end of the block stops it as Ctrl-C does."""
     house.start(within=PATIENCE_SECONDS)
-    house.run_beside([sys.executable, "-c", SLEEP])
-    house.worker.process.kill()
-    with pytest.raises(PartFailed, match="worker was killed by SIGKILL"):
-        house.watch()
-    began = time.monotonic()
-    house.stop(grace=0)
-    assert house._guest.returncode is not None
+    watching = threading.Thread(target=house.watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        house.ask_to_stop()
+        watching.join(PATIENCE_SECONDS)
+        house.stop(grace=0)
+    assert not watching.is_alive()
+
+
+def events(journal: Journal, of: str) -> list[str]:
+    return [entry.event for entry in journal.entries() if entry.part == of]
+
+
+@pytest.mark.parametrize("name", ["server 0", "worker", "envoy"])
+def test_a_part_that_dies_is_started_again_and_the_others_live_on(house, journal, capsys, name):
+    with watched(house):
+        before = {each.name: each.process.pid for each in house.parts}
+        [victim] = [each for each in house.parts if each.name == name]
+        victim.process.kill()
+        until(lambda: events(journal, name) == ["died", "back"])
+        after = {each.name: each.process.pid for each in house.parts}
+    assert {each for each in before if before[each] != after[each]} == {name}
+    assert capsys.readouterr().err.splitlines() == [
+        f"taskhouse: {name} was killed by SIGKILL; it is started again in 0.1 s",
+        f"taskhouse: {name} answers again",
+    ]
+
+
+def test_a_part_that_dies_again_and_again_is_started_later_and_later_for_ever(house, journal, capsys, monkeypatch):
+    monkeypatch.setattr(supervisor, "MOST_BACK_OFF", 0.4)
+    with watched(house):
+        house.worker.command = [sys.executable, "-c", "raise SystemExit('taskhouse: no such thing')"]
+        house.worker.process.kill()
+        until(lambda: events(journal, "worker").count("died") == 5)
+        house.worker.command = [sys.executable, "-c", READY + SLEEP]  # Somebody mended it.
+        until(lambda: events(journal, "worker")[-1] == "back")
+    told = capsys.readouterr().err.splitlines()
+    ended = "taskhouse: worker ended with exit code 1: no such thing; it is started again in"
+    assert told[1:5] == [
+        f"{ended} 0.2 s (death 2 in a row)",
+        f"{ended} 0.4 s (death 3 in a row)",
+        f"{ended} 0.4 s (death 4 in a row)",
+        f"{ended} 0.4 s (death 5 in a row)",
+    ]
+
+
+def test_after_a_while_of_health_a_death_counts_as_the_first(house, journal, capsys, monkeypatch):
+    monkeypatch.setattr(supervisor, "HEALTHY_SECONDS", 0.0)
+    with watched(house):
+        for _ in range(3):
+            house.worker.process.kill()
+            until(lambda: events(journal, "worker")[-1:] == ["died"])
+            until(lambda: events(journal, "worker")[-1] == "back")
+    assert capsys.readouterr().err.count("it is started again in 0.1 s\n") == 3
+
+
+def test_a_part_that_lives_but_never_answers_is_killed_and_started_again(house, journal, capsys, monkeypatch):
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.2)
+    with watched(house):
+        house.worker.command = [sys.executable, "-c", SLEEP]
+        house.worker.process.kill()
+        until(lambda: events(journal, "worker").count("died") == 2)
+    assert "worker did not answer and was killed; it is started again in 0.2 s" in capsys.readouterr().err
+
+
+def test_a_part_whose_program_is_gone_is_tried_again(house, journal, capsys):
+    with watched(house):
+        good, house.worker.command = house.worker.command, ["/nowhere/python"]
+        house.worker.process.kill()
+        until(lambda: events(journal, "worker").count("died") == 2)
+        house.worker.command = good
+        until(lambda: events(journal, "worker")[-1] == "back")
+    assert "worker cannot start: " in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_wait_for_a_part_at_once(house, journal, monkeypatch):
+    monkeypatch.setattr(supervisor, "FIRST_BACK_OFF", 600.0)
+    monkeypatch.setattr(supervisor, "MOST_BACK_OFF", 600.0)
+    with watched(house):
+        house.worker.process.kill()
+        until(lambda: events(journal, "worker") == ["died"])
+        began = time.monotonic()
     assert time.monotonic() - began < PATIENCE_SECONDS
+    assert not any(each.runs for each in house.parts)
+
+
+def test_parts_are_started_again_while_a_command_runs_beside_the_house(house, journal):
+    with watched(house):
+        house.run_beside([sys.executable, "-c", SLEEP])
+        house.worker.process.kill()
+        until(lambda: events(journal, "worker") == ["died", "back"])
+    assert isinstance(house._guest, subprocess.Popen)
+    assert house._guest.returncode is not None
+
+
+def test_a_part_that_dies_before_all_are_ready_fails_the_start(house):
+    replace(house, "worker", "raise SystemExit('taskhouse: no house')")
+    with pytest.raises(PartFailed, match="worker ended with exit code 1: no house"):
+        house.start(within=PATIENCE_SECONDS)
+    house.stop(grace=0)

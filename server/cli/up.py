@@ -16,6 +16,7 @@ from server import edge
 from server.cli.edge import config_for
 from server.cli.house import make_data_folder
 from server.cli.serve import READY
+from server.journal import Journal
 from server.settings import Settings, load, split_address
 from server.sockets import admin_socket, clear, server_socket
 from server.store import migrate
@@ -23,7 +24,6 @@ from server.supervisor import FATAL, TICK_SECONDS, House, Part, PartFailed, say
 
 FRUGAL = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
 """Python's own allocator keeps a megabyte for a few live bytes in it; after large uploads that doubles a server."""
-START_SECONDS = 30.0  # Machines can be slow at the first start; with data it takes about two.
 CLEAR_SECONDS = 10.0  # How long the parts of a house whose `up` was killed may take to end.
 
 
@@ -39,8 +39,8 @@ def up(
 ) -> None:
     """Run the whole house: migrate once, then server processes, a worker and Envoy, until Ctrl-C.
 
-    Prints `ready http=… https=…` when every part answers. If a part cannot start or dies, all stop and the exit code
-    is 1.
+    Prints `ready http=… https=…` when every part answers. If a part cannot start, all stop and the exit code is 1; one
+    that dies later is started again.
     """
     settings = load(config, data=data, http=http, https=https, processes=processes)
     make_data_folder(settings.data)
@@ -56,7 +56,7 @@ def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: house.ask_to_stop())
     try:
-        house.start(within=START_SECONDS)
+        house.start()
         if not house.stopping:
             print(f"ready http=http://{settings.http} https=https://{settings.https}", flush=True)
             if tour:
@@ -82,11 +82,14 @@ def _house(settings: Settings, config: Path | None) -> House:
     ]
     configuration = config_for(settings, [server_socket(settings.data, number) for number in range(settings.processes)])
     edge.write(configuration)
+    journal = Journal(settings.data, days=settings.logs_days)
+    journal.sweep()
     return House(
         servers=servers,
         worker=Part("worker", [*us, "work", *common], ready_line="worker ready"),
         edge=Part("envoy", edge.command(configuration), answers=_answering(settings)),
         drain_edge=lambda: _drain(settings.data),
+        journal=journal,
     )
 
 
