@@ -1,9 +1,12 @@
 """What every engine gives the house: statements compiled once, verbs run in transactions, and hints of change."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
+from operator import itemgetter
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
-from sqlalchemy import Executable
+from sqlalchemy import Dialect, Executable
+from sqlalchemy.sql.compiler import SQLCompiler
 
 Record = TypeVar("Record", bound=tuple[Any, ...])
 P = ParamSpec("P")
@@ -11,7 +14,13 @@ T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be read or written at the moment; nothing was changed."""
+    """The store cannot be read or written at the moment.
+
+    Nothing was changed, unless the connection to a database server broke during a commit: then nobody knows.
+    """
+
+    remedy: str | None = None
+    """What whoever runs the house can do about it, if that is known."""
 
 
 class SchemaMismatch(Exception):
@@ -32,6 +41,12 @@ class Query(Generic[Record]):
         self.record = record
 
 
+class OneTimeQuery(Query[Record]):
+    """A query that was made for one use: engines compile it and forget it."""
+
+    __slots__ = ()
+
+
 class Command:
     """A statement that returns no rows."""
 
@@ -39,6 +54,60 @@ class Command:
 
     def __init__(self, statement: Executable) -> None:
         self.statement = statement
+
+
+class Compiled:
+    """A statement as an engine takes it: its text, and where each value goes."""
+
+    __slots__ = ("_defaults", "_pick", "names", "sql")
+
+    def __init__(self, query: Query[Any] | Command, dialect: Dialect) -> None:
+        compiled = cast("SQLCompiler", query.statement.compile(dialect=dialect))  # type: ignore[attr-defined]
+        self.sql = str(compiled)
+        self.names = tuple(compiled.positiontup or ())
+        self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
+        self._pick = itemgetter(*self.names) if len(self.names) > 1 else None
+
+    def values(self, given: dict[str, Any]) -> tuple[Any, ...]:
+        """Return the values in the order in which the statement takes them."""
+        merged = {**self._defaults, **given} if self._defaults else given
+        if self._pick:
+            return cast("tuple[Any, ...]", self._pick(merged))
+        return (merged[self.names[0]],) if self.names else ()
+
+
+class Statements(dict[Query[Any] | Command, Compiled]):
+    """The statements of one engine, each compiled when it is first asked for."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__()
+        self._dialect = dialect
+
+    def __missing__(self, query: Query[Any] | Command) -> Compiled:
+        compiled = Compiled(query, self._dialect)
+        if not isinstance(query, OneTimeQuery):
+            self[query] = compiled
+        return compiled
+
+
+class Changes:
+    """How many changes there were, and a place to wait for the next."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next = asyncio.Event()
+
+    def add(self) -> None:
+        """Count one, and wake who waits."""
+        self.count += 1
+        self._next.set()
+        self._next.clear()
+
+    async def past(self, since: int) -> int:
+        """Wait until there were more than `since`, and return how many."""
+        while self.count <= since:
+            await self._next.wait()
+        return self.count
 
 
 class Size(NamedTuple):

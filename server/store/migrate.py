@@ -1,24 +1,81 @@
 """Brings a database to the schema of this taskhouse, once, before any process serves it."""
 
+import asyncio
 import fcntl
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
+from server.store.address import DatabaseAddress, PostgresAddress
 from server.store.engine import SchemaMismatch, StoreUnavailable
 
-REVISION = "0006"  # The newest migration; a test holds it against the folder.
+REVISION = "0007"  # The newest migration; a test holds it against the folder.
+MIGRATION_SECONDS = 3600.0  # For one statement of a migration, and for waiting until another process has migrated.
+ADVISORY_LOCK = 0x7461736B  # Any number; of all that use the database, only migrations use this one.
+
+T = TypeVar("T")
 
 
-def current(path: Path) -> str | None:
-    """Return the revision of the SQLite database at `path`; None if there is no database or nothing in it."""
+def current(address: DatabaseAddress) -> str | None:
+    """Return the revision of the database; None if there is no database or nothing in it."""
+    return _current_sqlite(address) if isinstance(address, Path) else _on_postgres(address, _current_postgres(address))
+
+
+def check(address: DatabaseAddress) -> None:
+    """Raise SchemaMismatch unless the database is at REVISION."""
+    _check(address, current(address))
+
+
+def upgrade(address: DatabaseAddress) -> None:
+    """Create or migrate the database, wholly or not at all, even if this process is killed meanwhile.
+
+    Raises SchemaMismatch if it is of a newer taskhouse; then nothing is touched.
+    """
+    if isinstance(address, Path):
+        _upgrade_sqlite(address)
+    else:
+        _on_postgres(address, _upgrade_postgres(address))
+
+
+def _check(address: DatabaseAddress, revision: str | None) -> None:
+    if revision == REVISION:
+        return
+    if _is_newer(revision):
+        raise SchemaMismatch(
+            f"the database {address} is of a newer taskhouse (schema {revision}, this one knows {REVISION}):"
+            " install that version"
+        )
+    where = f"--data {shlex.quote(str(address.parent))}" if isinstance(address, Path) else "with the same --database"
+    raise SchemaMismatch(f"the database {address} is not at schema {REVISION}: run `taskhouse db upgrade {where}`")
+
+
+def _is_newer(revision: str | None) -> bool:
+    return revision is not None and revision > REVISION
+
+
+def _run_alembic(connection: Connection) -> None:
+    # Imported here: it costs every process 11 MB, and only this function needs it.
+    from alembic import command
+    from alembic.config import Config
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Else it speaks to people who asked for something else.
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    command.upgrade(config, "head")
+
+
+# SQLite
+
+
+def _current_sqlite(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
@@ -32,31 +89,13 @@ def current(path: Path) -> str | None:
         raise StoreUnavailable(f"cannot read the database {path}: {error}") from error
 
 
-def check(path: Path) -> None:
-    """Raise SchemaMismatch unless the database is at REVISION."""
-    revision = current(path)
-    if revision == REVISION:
-        return
-    if revision is not None and revision > REVISION:
-        raise SchemaMismatch(
-            f"the database {path} is of a newer taskhouse (schema {revision}, this one knows {REVISION}):"
-            " install that version"
-        )
-    command = f"taskhouse db upgrade --data {shlex.quote(str(path.parent))}"
-    raise SchemaMismatch(f"the database {path} is not at schema {REVISION}: run `{command}`")
-
-
-def upgrade(path: Path) -> None:
-    """Create or migrate the database, wholly or not at all, even if this process is killed meanwhile.
-
-    Raises SchemaMismatch if it is of a newer taskhouse; then nothing is touched.
-    """
+def _upgrade_sqlite(path: Path) -> None:
     with _write_lock(path):
-        revision = current(path)
+        revision = _current_sqlite(path)
         if revision == REVISION:
             return
-        if revision is not None and revision > REVISION:
-            check(path)
+        if _is_newer(revision):
+            _check(path, revision)
         # Without an isolation level the driver begins and commits nothing by itself; with one, it would leave tables
         # outside the transaction.
         engine = create_engine(f"sqlite:///{path}", module=sqlite, connect_args={"isolation_level": None})
@@ -72,17 +111,6 @@ def upgrade(path: Path) -> None:
             engine.dispose()
 
 
-def _run_alembic(connection: Connection) -> None:
-    # Imported here: it costs every process 11 MB, and only this function needs it.
-    from alembic import command
-    from alembic.config import Config
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # Else it speaks to people who asked for something else.
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    command.upgrade(config, "head")
-
-
 @contextmanager
 def _write_lock(path: Path) -> Iterator[Any]:
     try:
@@ -91,3 +119,56 @@ def _write_lock(path: Path) -> Iterator[Any]:
             yield file
     except OSError as error:
         raise StoreUnavailable(f"cannot write in {path.parent}: {error.strerror}") from error
+
+
+# PostgreSQL. Its driver is imported where it is used: a house on SQLite can do without its memory.
+
+
+def _on_postgres(address: PostgresAddress, work: Coroutine[Any, Any, T]) -> T:
+    from server.store.postgres import FAILURES, unavailable
+
+    try:
+        return asyncio.run(work)
+    except DBAPIError as error:
+        raise unavailable(address, error.orig or error) from error
+    except FAILURES as error:
+        raise unavailable(address, error) from error
+
+
+async def _current_postgres(address: PostgresAddress) -> str | None:
+    from server.store.postgres import connect
+
+    connection = await connect(address)
+    try:
+        if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
+            return None
+        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return revision
+    finally:
+        connection.terminate()
+
+
+async def _upgrade_postgres(address: PostgresAddress) -> None:
+    if await _current_postgres(address) == REVISION:
+        return
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    from server.store.postgres import connect
+
+    async def patient() -> Any:
+        return await connect(address, seconds=MIGRATION_SECONDS, lock_timeout="0")
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=patient, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            revision = await _current_postgres(address)  # Of what is committed, maybe by whoever had the lock before.
+            if _is_newer(revision):
+                _check(address, revision)
+            encoding = (await connection.exec_driver_sql("SHOW server_encoding")).scalar_one()
+            if encoding != "UTF8":
+                raise StoreUnavailable(f"the database {address} has the encoding {encoding}: create it with UTF8")
+            if revision != REVISION:
+                await connection.run_sync(_run_alembic)
+    finally:
+        await engine.dispose()

@@ -8,19 +8,17 @@ import asyncio
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import itemgetter
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.dialects.sqlite import dialect
-from sqlalchemy.sql.compiler import SQLCompiler
 
-from server.store.engine import Command, P, Query, Record, StoreUnavailable, T, Verb
+from server.store.clocks import HouseClock
+from server.store.engine import Changes, Command, P, Query, Record, Statements, StoreUnavailable, T, Verb
 
 DIALECT = dialect(paramstyle="qmark")
 FLOOR = (3, 51, 3)  # Before it, two connections that write and checkpoint at once can corrupt a WAL database.
@@ -31,60 +29,35 @@ BUSY_SECONDS = 5.0  # Only recovery and outsiders hold SQLite's own locks for lo
 _Value = TypeVar("_Value")
 
 
-class _Compiled:
-    """A statement as SQLite takes it: its text, and where each value goes."""
-
-    __slots__ = ("_defaults", "_pick", "names", "sql")
-
-    def __init__(self, query: Query[Any] | Command) -> None:
-        compiled = cast("SQLCompiler", query.statement.compile(dialect=DIALECT))  # type: ignore[attr-defined]
-        self.sql = str(compiled)
-        self.names = tuple(compiled.positiontup or ())
-        self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
-        self._pick = itemgetter(*self.names) if len(self.names) > 1 else None
-
-    def values(self, given: dict[str, Any]) -> tuple[Any, ...]:
-        merged = {**self._defaults, **given} if self._defaults else given
-        if self._pick:
-            return cast("tuple[Any, ...]", self._pick(merged))
-        return (merged[self.names[0]],) if self.names else ()
-
-
 class SqliteTx:
     """A transaction that calls the driver directly and never suspends."""
 
-    __slots__ = ("_compiled", "_cursor", "execute", "now")
+    __slots__ = ("_cursor", "_statements", "execute", "now")
 
-    def __init__(self, connection: sqlite.Connection, compiled: dict[Query[Any] | Command, _Compiled]) -> None:
+    def __init__(self, connection: sqlite.Connection, statements: Statements) -> None:
         self._cursor = connection.cursor()
         # For the engine. connection.execute would make a cursor each time, and remember what the last 200 of them held.
         self.execute = self._cursor.execute
-        self._compiled = compiled
+        self._statements = statements
         self.now = 0
 
-    def _prepare(self, query: Query[Any] | Command) -> _Compiled:
-        compiled = self._compiled.get(query)
-        if compiled is None:
-            compiled = self._compiled[query] = _Compiled(query)
-        return compiled
-
     async def one(self, query: Query[Record], **values: Any) -> Record | None:
-        compiled = self._prepare(query)
+        compiled = self._statements[query]
         # All rows are fetched: a statement left half read would keep its snapshot, and hide later changes of RETURNING.
         rows = self._cursor.execute(compiled.sql, compiled.values(values)).fetchall()
         return query.record._make(rows[0]) if rows else None  # type: ignore[attr-defined]
 
     async def all(self, query: Query[Record], **values: Any) -> list[Record]:
-        compiled = self._prepare(query)
+        compiled = self._statements[query]
         rows = self._cursor.execute(compiled.sql, compiled.values(values)).fetchall()
         return list(map(query.record._make, rows))  # type: ignore[attr-defined]
 
     async def run(self, command: Command, **values: Any) -> int:
-        compiled = self._prepare(command)
+        compiled = self._statements[command]
         return cast("int", self._cursor.execute(compiled.sql, compiled.values(values)).rowcount)
 
     async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-        compiled = self._prepare(command)
+        compiled = self._statements[command]
         if compiled.names != names:
             raise ValueError(f"the statement takes {compiled.names}, not {names}")
         self._cursor.executemany(compiled.sql, rows)
@@ -127,18 +100,18 @@ class SqliteStore:
             )
         self._path = path
         self._loop = asyncio.get_running_loop()
-        self._compiled: dict[Query[Any] | Command, _Compiled] = {}
+        self._statements = Statements(DIALECT)
         try:
+            self._clock = HouseClock(path.with_name("clock"))
             self._lock = os.open(path.with_name("write.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._quick = _connect(path)
             self._writing = _connect(path)
         except (OSError, sqlite.Error) as error:
             raise StoreUnavailable(f"cannot open the database {path}: {error}") from error
-        self._quick_tx = SqliteTx(self._quick, self._compiled)
+        self._quick_tx = SqliteTx(self._quick, self._statements)
         self._scanners = ThreadPoolExecutor(max_workers=2, thread_name_prefix="scan")
-        self._generation = 0
+        self._changes = Changes()
         self._seen = self._data_version()
-        self._change = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
@@ -157,14 +130,14 @@ class SqliteStore:
             except sqlite.Error as error:
                 raise StoreUnavailable(str(error)) from error
             try:
-                return self._read(SqliteTx(connection, self._compiled), verb, *args, **kwargs)
+                return self._read(SqliteTx(connection, self._statements), verb, *args, **kwargs)
             finally:
                 connection.close()
 
         return await self._loop.run_in_executor(self._scanners, in_thread)
 
     def _read(self, tx: SqliteTx, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        tx.now = time.time_ns() // 1000
+        tx.now = self._clock.now()
         try:
             tx.execute("BEGIN")
             try:
@@ -188,7 +161,7 @@ class SqliteStore:
     write_guarded = write  # One writer at a time needs no guards.
 
     def _write_until_closed(self) -> None:
-        tx = SqliteTx(self._writing, self._compiled)
+        tx = SqliteTx(self._writing, self._statements)
         open_ = True
         while open_:
             batch = [self._waiting.get()]
@@ -223,7 +196,7 @@ class SqliteStore:
             tx.execute("ROLLBACK")
         tx.execute("BEGIN IMMEDIATE")
         try:
-            tx.now = time.time_ns() // 1000
+            tx.now = self._clock.now()
             outcomes = [self._run_in_savepoint(tx, job) for job in jobs]
             tx.execute("COMMIT")
         except sqlite.Error:
@@ -246,7 +219,7 @@ class SqliteStore:
         return value, None
 
     def _answer(self, jobs: list[_Job], outcomes: list[tuple[Any, BaseException | None]]) -> None:
-        self._advance()
+        self._changes.add()
         for job, (value, error) in zip(jobs, outcomes, strict=True):
             if job.answer.done():
                 continue
@@ -259,22 +232,15 @@ class SqliteStore:
 
     @property
     def generation(self) -> int:
-        return self._generation
+        return self._changes.count
 
     async def changed(self, since: int) -> int:
         if self._watch is None:
             self._watch = self._loop.create_task(self._watch_other_processes())
-        while self._generation <= since:
-            await self._change.wait()
-        return self._generation
+        return await self._changes.past(since)
 
     def _data_version(self) -> int:
         return cast("int", self._quick.execute("PRAGMA data_version").fetchone()[0])
-
-    def _advance(self) -> None:
-        self._generation += 1
-        self._change.set()
-        self._change.clear()
 
     async def _watch_other_processes(self) -> None:
         while True:
@@ -285,7 +251,7 @@ class SqliteStore:
                 continue
             if version != self._seen:
                 self._seen = version
-                self._advance()
+                self._changes.add()
 
     async def close(self) -> None:
         if self._closed:
@@ -298,4 +264,5 @@ class SqliteStore:
         self._scanners.shutdown()
         self._quick.close()
         self._writing.close()
+        self._clock.close()
         os.close(self._lock)

@@ -1,0 +1,16 @@
+"""Opens the store at an address, whichever engine it is of."""
+
+from pathlib import Path
+
+from server.store.address import DatabaseAddress
+from server.store.engine import Store
+from server.store.sqlite import SqliteStore
+
+
+async def open_store(address: DatabaseAddress) -> Store:
+    """Return the store, for the running event loop. Raises StoreUnavailable if there is no way to its database."""
+    if isinstance(address, Path):
+        return SqliteStore(address)
+    from server.store.postgres import PostgresStore  # Here: asyncpg costs 5 MB, which a house on SQLite can do without.
+
+    return await PostgresStore.open(address)

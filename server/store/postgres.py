@@ -1,0 +1,342 @@
+"""PostgreSQL, for houses of more than one machine, and any engine that speaks its protocol, by asyncpg.
+
+A write is SERIALIZABLE and is run again as a whole when it collided with another; a guarded one is READ COMMITTED.
+Reads are on one snapshot (REPEATABLE READ), on connections that cannot write. Nothing waits for ever: connecting,
+statements, locks and idle transactions all have their time.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from math import inf
+from types import CodeType
+from typing import Any, TypeAlias
+
+import asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+
+from server.store.address import PostgresAddress
+from server.store.clocks import DatabaseClock
+from server.store.engine import Changes, Command, P, Query, Record, Statements, StoreUnavailable, T, Verb
+
+CHANNEL = "taskhouse"
+CONNECT_SECONDS = 5.0
+STATEMENT_SECONDS = 30.0
+SCAN_SECONDS = 600.0
+LOCK_SECONDS = 10.0
+IDLE_SECONDS = 15.0  # In a transaction: a process that was stopped in one gives its locks back.
+BUSY_SECONDS = 10.0  # How long a verb waits for a connection.
+WRITERS, READERS, SCANNERS = 8, 8, 2  # Connections, at most.
+POLL_SECONDS = 0.5
+CLOSE_SECONDS = 5.0
+DEBOUNCE_SECONDS = 0.005  # Between two hints to the other processes.
+TRIES = 50  # At most, of a verb that collides with others.
+LONGEST_PAUSE = 0.1  # Seconds, before a verb is run again.
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+_SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+_READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT"
+_SETTINGS = {
+    "application_name": "taskhouse",
+    "jit": "off",
+    "lock_timeout": f"{LOCK_SECONDS:.0f}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_SECONDS:.0f}s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+# A sequential scan of a table, however small, collides with every write to it; and statements that were planned while
+# a table was empty would go on scanning it when it is large.
+_BY_INDEX = {"enable_seqscan": "off"}
+_READ_ONLY = {"default_transaction_read_only": "on"}
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_OURS = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.DataError,
+    asyncpg.InterfaceError,
+)
+"""Mistakes of ours, which trying again will not mend; unless the connection is lost, which is told as the last too."""
+_COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
+"""As verbs look before they add, what is not unique was added by another that looked at the same time."""
+
+
+class _SeveralStatements(Exception):
+    """A verb needs a transaction after all."""
+
+
+class PostgresTx:
+    """A transaction on a connection of its own. `most` is how many statements it may run."""
+
+    __slots__ = ("_connection", "_most", "_statements", "now")
+
+    def __init__(self, connection: Connection, statements: Statements, now: int, most: float = inf) -> None:
+        self._connection = connection
+        self._statements = statements
+        self._most = most
+        self.now = now
+
+    def _prepare(self, query: Query[Any] | Command, values: dict[str, Any]) -> tuple[Any, ...]:
+        if not self._most:
+            raise _SeveralStatements
+        self._most -= 1
+        compiled = self._statements[query]
+        return compiled.sql, *compiled.values(values)
+
+    async def one(self, query: Query[Record], **values: Any) -> Record | None:
+        """Return the first row, or None."""
+        row = await self._connection.fetchrow(*self._prepare(query, values))
+        return query.record._make(row) if row else None  # type: ignore[attr-defined]
+
+    async def all(self, query: Query[Record], **values: Any) -> list[Record]:
+        """Return all rows."""
+        rows = await self._connection.fetch(*self._prepare(query, values))
+        return list(map(query.record._make, rows))  # type: ignore[attr-defined]
+
+    async def run(self, command: Command, **values: Any) -> int:
+        """Run a statement and return how many rows it touched."""
+        status = await self._connection.execute(*self._prepare(command, values))
+        return int(status.rpartition(" ")[2])
+
+    async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run an INSERT once for each row, in one go."""
+        compiled = self._statements[command]
+        if compiled.names != names:
+            raise ValueError(f"the statement takes {compiled.names}, not {names}")
+        await self._connection.executemany(compiled.sql, rows)
+
+
+class PostgresStore:
+    """The database at an address. Get it by `open`, inside the event loop that will use it."""
+
+    def __init__(self, address: PostgresAddress) -> None:
+        self._address = address
+        self._statements = Statements(dialect())  # type: ignore[no-untyped-call]
+        self._clock = DatabaseClock()
+        self._changes = Changes()
+        self._untold = asyncio.Event()
+        self._again = asyncio.Lock()
+        self._several: set[CodeType] = set()
+        self._closed = False
+        self._writers = self._pool(WRITERS, STATEMENT_SECONDS, _BY_INDEX)
+        self._readers = self._pool(READERS, STATEMENT_SECONDS, _BY_INDEX | _READ_ONLY)
+        self._scanners = self._pool(SCANNERS, SCAN_SECONDS, _READ_ONLY)
+        self._watch: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, address: PostgresAddress) -> "PostgresStore":
+        """Return the store once the database has answered. Raises StoreUnavailable if it does not, saying why."""
+        store = cls(address)
+        for pool in (store._writers, store._readers, store._scanners):
+            await pool  # It needs to be waited for, though it connects only when it is used.
+        try:
+            async with store._borrowed(store._writers) as connection:
+                await store._look_at_clock(connection)
+        except BaseException:
+            await store.close()
+            raise
+        store._watch = asyncio.create_task(store._watch_other_processes())
+        return store
+
+    def _pool(self, size: int, seconds: float, settings: dict[str, str]) -> Pool:
+        async def leave(_: Any) -> None:
+            """Leave a connection that is handed back as it is: no verb sets anything on it."""
+
+        timeout = {"statement_timeout": f"{seconds:.0f}s"}
+        return asyncpg.create_pool(
+            self._address.url,
+            min_size=0,
+            max_size=size,
+            timeout=CONNECT_SECONDS,
+            command_timeout=seconds + CONNECT_SECONDS,  # For a server that is gone without a word.
+            statement_cache_size=1000,
+            max_cached_statement_lifetime=0,
+            reset=leave,
+            server_settings=_SETTINGS | timeout | settings,
+        )
+
+    # Reading
+
+    async def read(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a verb that only reads, on one snapshot.
+
+        Most such verbs are one statement, which is a snapshot of its own and takes one round trip instead of three; for
+        that they are begun without a transaction, and begun again in one if they go on to another statement.
+        """
+        code: CodeType | None = getattr(verb, "__code__", None)
+        if code is not None and code not in self._several:
+            try:
+                async with self._borrowed(self._readers) as connection:
+                    return await verb(self._tx(connection, most=1), *args, **kwargs)
+            except _SeveralStatements:
+                self._several.add(code)
+        return await self._transact(self._readers, _SNAPSHOT, verb, *args, **kwargs)
+
+    async def scan(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As read, for what may take longer: it takes no connection from quick reads."""
+        return await self._transact(self._scanners, _SNAPSHOT, verb, *args, **kwargs)
+
+    # Writing
+
+    async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the verb as if alone, again if it collided, and return after its commit."""
+        return await self._write(_SERIALIZABLE, verb, *args, **kwargs)
+
+    async def write_guarded(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a verb whose statements guard themselves, and return after its commit."""
+        return await self._write(_READ_COMMITTED, verb, *args, **kwargs)
+
+    async def _write(self, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            value = await self._transact(self._writers, begin, verb, *args, **kwargs)
+        except _COLLISIONS:
+            # One at a time, or those that collided would go on colliding with each other.
+            async with self._again:
+                value = await self._write_again(begin, verb, *args, **kwargs)
+        self._changes.add()
+        self._untold.set()
+        return value
+
+    async def _write_again(self, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        not_unique = 0
+        for tries in range(1, TRIES):
+            try:
+                return await self._transact(self._writers, begin, verb, *args, **kwargs)
+            except asyncpg.UniqueViolationError:
+                not_unique += 1
+                if not_unique == 3:  # That is no collision.
+                    raise
+            except _COLLISIONS:
+                pass
+            await asyncio.sleep(random.uniform(0, min(0.001 * 2**tries, LONGEST_PAUSE)))  # noqa: S311 - no secret.
+        raise StoreUnavailable(f"others have changed the same {TRIES} times meanwhile")
+
+    async def _transact(self, pool: Pool, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._borrowed(pool) as connection:
+            await connection.execute(begin)
+            try:
+                value = await verb(self._tx(connection), *args, **kwargs)
+            except BaseException:
+                if not connection.is_closed():
+                    with suppress(*FAILURES):  # Then the connection is of no more use, and its end rolls back.
+                        await connection.execute("ROLLBACK")
+                raise
+            if await connection.execute("COMMIT") != "COMMIT":
+                raise RuntimeError("a verb went on after a statement of it had failed")
+            return value
+
+    # Connections
+
+    def _tx(self, connection: Connection, most: float = inf) -> PostgresTx:
+        return PostgresTx(connection, self._statements, self._clock.now(), most)
+
+    @asynccontextmanager
+    async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
+        """Give a connection for as long as the block takes. What befalls it is StoreUnavailable, or our mistake."""
+        connection = None
+        try:
+            async with pool.acquire(timeout=BUSY_SECONDS) as connection:
+                yield connection
+        except FAILURES as error:
+            lost = connection is None or connection.is_closed()
+            ours = isinstance(error, _OURS) and not isinstance(error, asyncpg.InsufficientPrivilegeError)
+            if isinstance(error, _COLLISIONS) or (ours and not lost):
+                raise
+            raise unavailable(self._address, error) from error
+
+    # Hints
+
+    @property
+    def generation(self) -> int:
+        """Grows when something may have been committed, by any process."""
+        return self._changes.count
+
+    async def changed(self, since: int) -> int:
+        """Wait until the generation is past `since` and return it."""
+        return await self._changes.past(since)
+
+    async def _watch_other_processes(self) -> None:
+        while True:
+            with suppress(*FAILURES):  # Whoever reads or writes next is told.
+                connection = await connect(self._address, synchronous_commit="off")  # A hint is not worth a write.
+                try:
+                    await self._exchange_hints(connection)
+                finally:
+                    connection.terminate()
+            self._changes.add()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _exchange_hints(self, connection: Connection) -> None:
+        """Hear of other processes' commits, and tell them of ours, until the connection fails."""
+        await connection.add_listener(CHANNEL, self._heard)
+        polled = -inf
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._untold.wait()
+            if self._untold.is_set():
+                self._untold.clear()
+                await connection.execute(f"NOTIFY {CHANNEL}")
+            if time.monotonic() - polled >= POLL_SECONDS:
+                polled = time.monotonic()
+                await self._look_at_clock(connection)
+                self._changes.add()
+            await asyncio.sleep(DEBOUNCE_SECONDS)
+
+    def _heard(self, connection: Connection, sender: int, channel: str, payload: object) -> None:
+        del channel, payload
+        if sender != connection.get_server_pid():
+            self._changes.add()
+
+    async def _look_at_clock(self, connection: Connection) -> None:
+        began = self._clock.begin_look()
+        self._clock.end_look(began, await connection.fetchval(_NOW))
+
+    async def close(self) -> None:
+        """End the transactions that were begun, tell the others of the last commits, and let go of the database."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        with suppress(*FAILURES):
+            if self._untold.is_set():
+                async with self._writers.acquire(timeout=CLOSE_SECONDS) as connection:
+                    await connection.execute(f"NOTIFY {CHANNEL}")
+        for pool in (self._readers, self._scanners, self._writers):
+            try:
+                await asyncio.wait_for(pool.close(), CLOSE_SECONDS)
+            except FAILURES:
+                pool.terminate()
+
+
+async def connect(address: PostgresAddress, *, seconds: float = STATEMENT_SECONDS, **settings: str) -> Connection:
+    """Return a connection of its own, outside all pools, whose statements may take so long."""
+    return await asyncpg.connect(
+        address.url,
+        timeout=CONNECT_SECONDS,
+        command_timeout=seconds,
+        statement_cache_size=0,
+        server_settings=_SETTINGS | settings,
+    )
+
+
+def unavailable(address: PostgresAddress, error: Exception) -> StoreUnavailable:
+    """Return what is told of a database that cannot be used, in one line that names the setting."""
+    if isinstance(error, asyncpg.ClientConfigurationError):  # Its text may hold parts of the URL, and so of a password.
+        what = "there is something in the URL that is not understood"
+    elif isinstance(error, TimeoutError):
+        what = "no answer in time"
+    else:
+        what = " ".join(str(error).split()) or type(error).__name__
+    failure = StoreUnavailable(f"cannot use the database {address} (setting `database`): {what}")
+    failure.remedy = "see that it runs, and that --database or TASKHOUSE_DATABASE is its URL"
+    return failure
