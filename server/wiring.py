@@ -7,23 +7,28 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from server.core.retention import Policy
 from server.identity.authority import Authority
 from server.identity.callers import Callers
 from server.rest.aircloak import AircloakDoor, AircloakServicer
 from server.rest.health import HealthServicer
 from server.rpc.door import Door
 from server.rpc.interceptor import Interceptor
+from server.services.catalogue import CatalogueServicer
 from server.services.credentials import CredentialServicer
 from server.services.datasets import DatasetServicer
 from server.services.door import TypedDoor
 from server.services.organizations import OrganizationServicer
 from server.services.results import ResultServicer
+from server.services.sweeping import Sweeping
 from server.services.tasks import TaskServicer
 from server.services.work import WorkServicer
 from server.store.engine import Store
 from taskhouse.rest.v1 import aircloak_pb2_grpc
 from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
+    catalogue_pb2,
+    catalogue_pb2_grpc,
     credentials_pb2,
     credentials_pb2_grpc,
     datasets_pb2,
@@ -41,6 +46,8 @@ from taskhouse.v1 import (
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024  # As the edge's routes of uploads.
 SPARE_BYTES = 1024 * 1024  # What gRPC adds around a body of that size.
 UPLOADS = ("/taskhouse.rest.v1.AircloakService/BulkInsert", "/taskhouse.rest.v1.AircloakService/Insert")
+STREAMED_UPLOADS = "/taskhouse.v1.DatasetService/Upload"
+MAX_STREAMED_BYTES = 1024 * 1024  # a message
 OPTIONS = [
     ("grpc.max_receive_message_length", MAX_UPLOAD_BYTES + SPARE_BYTES),
     ("grpc.so_reuseport", 0),
@@ -60,10 +67,19 @@ class Server:
     store: Store
     health: health.aio.HealthServicer
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    sweeping: "asyncio.Task[None] | None" = None
+
+    async def start(self, policy: Policy, *, sweep_seconds: float) -> None:
+        """Take calls, and sweep what is older than the policy says."""
+        await self.grpc.start()
+        self.sweeping = asyncio.create_task(Sweeping(self.store, policy, period_seconds=sweep_seconds).run())
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, let those under way end for `grace` seconds, and commit what was begun."""
         await self.health.enter_graceful_shutdown()
+        if self.sweeping:
+            self.sweeping.cancel()
+            await asyncio.gather(self.sweeping, return_exceptions=True)
         self.stopping.set()  # Work streams end by themselves: their workers come back elsewhere.
         await self.grpc.stop(grace)
         await self.store.close()
@@ -77,7 +93,7 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
         doors=doors,
         default=typed,
         callers=Callers(store),
-        max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES + SPARE_BYTES),
+        max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES + SPARE_BYTES) | {STREAMED_UPLOADS: MAX_STREAMED_BYTES},
     )
     server = Server(
         address=address,
@@ -92,11 +108,12 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
     health_pb2_grpc.add_HealthServicer_to_server(server.health, add)
     rest_health_pb2_grpc.add_HealthServiceServicer_to_server(HealthServicer(store), add)
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
+    catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(CatalogueServicer(store), add)
     credentials_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(store, authority), add)
-    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store), add)
+    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store, server.stopping), add)
     organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
     results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store), add)
-    tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store), add)
+    tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping), add)
     work_pb2_grpc.add_WorkServiceServicer_to_server(WorkServicer(store, server.stopping), add)
     if reflect:
         reflection.enable_server_reflection(_services(), add)
@@ -106,6 +123,15 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
 
 def _services() -> tuple[str, ...]:
     """Return the full names of what reflection tells of: the typed services, as `rest` is not for stubs."""
-    files = (credentials_pb2, datasets_pb2, organizations_pb2, results_pb2, tasks_pb2, work_pb2, health_pb2)
+    files = (
+        catalogue_pb2,
+        credentials_pb2,
+        datasets_pb2,
+        organizations_pb2,
+        results_pb2,
+        tasks_pb2,
+        work_pb2,
+        health_pb2,
+    )
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
     return (*names, reflection.SERVICE_NAME)

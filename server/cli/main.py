@@ -17,6 +17,7 @@ COMMANDS = {
     "orgs": ("server.cli.orgs:orgs", "Create and list organizations."),
     "tokens": ("server.cli.tokens:tokens", "Create, list, renew and revoke tokens."),
     "keys": ("server.cli.keys:keys", "Issue, list and revoke client certificates."),
+    "catalogue": ("server.cli.catalogue:catalogue", "Declare and show what can be asked."),
     "datasets": ("server.cli.datasets:datasets", "Declare and list datasets."),
     "db": ("server.cli.db:db", "Create, migrate and check the database."),
 }

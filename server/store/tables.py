@@ -2,8 +2,29 @@
 
 from sqlmodel import SQLModel
 
-from server.store import credentials, datasets, events, organizations, results, tasks, work
+from server.store import (
+    credentials,
+    datasets,
+    events,
+    organizations,
+    results,
+    retention,
+    tasks,
+    uploads,
+    work,
+)
 
-__all__ = ["METADATA", "credentials", "datasets", "events", "organizations", "results", "tasks", "work"]
+__all__ = [
+    "METADATA",
+    "credentials",
+    "datasets",
+    "events",
+    "organizations",
+    "results",
+    "retention",
+    "tasks",
+    "uploads",
+    "work",
+]
 
 METADATA = SQLModel.metadata

@@ -39,6 +39,11 @@ ALLOWED = {
         "AnswerOther": {ANYBODY},
     },
     "taskhouse.rest.v1.HealthService": {"GetHealth": {ANYBODY}},
+    # "The catalogue is the house's": everybody who creates or does tasks reads it.
+    "taskhouse.v1.CatalogueService": {
+        "ApplyCatalogue": OPERATING,
+        "GetCatalogue": READING | OPERATING | WORKING | {ADMIN, TASK_RUNNER},
+    },
     # "admin: its organization's credentials (issue, list, revoke, single-user keys)"; an operator everybody's.
     "taskhouse.v1.CredentialService": dict.fromkeys(
         ("CreateKey", "CreateToken", "GetCredential", "ListCredentials", "RevokeCredential"), MANAGING
@@ -59,10 +64,13 @@ ALLOWED = {
     "taskhouse.v1.ResultService": {"GetResult": READING | {WEB_API}, "ListResults": READING | {WEB_API}},
     # "task_runner: submit, get, cancel, watch pages tasks".
     "taskhouse.v1.TaskService": {
+        "BatchCreateTasks": WRITING | {TASK_RUNNER},
+        "BatchGetTasks": READING | {TASK_RUNNER},
         "CreateTask": WRITING | {TASK_RUNNER},
         "CancelTask": WRITING | {TASK_RUNNER},
         "GetTask": READING | {TASK_RUNNER},
         "ListTasks": READING | {TASK_RUNNER},
+        "WatchTask": READING | {TASK_RUNNER},
     },
     "taskhouse.v1.WorkService": {"Work": WORKING},
 }
