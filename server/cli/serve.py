@@ -9,6 +9,7 @@ import click
 import uvloop
 
 from server.cli.house import house_options
+from server.core.retention import Policy
 from server.identity.authority import Authority
 from server.settings import Settings
 from server.sockets import server_socket, sole_listener
@@ -42,7 +43,8 @@ async def _serve(settings: Settings, path: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await server.grpc.start()
+    policy = Policy.of_days(results=settings.results_days, tasks=settings.tasks_days)
+    await server.start(policy, sweep_seconds=settings.sweep_seconds)
     print(READY, flush=True)
     await stop.wait()
     await server.stop(settings.drain_seconds)

@@ -12,6 +12,7 @@ from server.store import results as store
 from server.store import tasks
 from server.store.engine import Tx
 from server.store.results import Item as Item
+from server.store.tasks import Tally as Tally
 
 MAX_LABEL = 200
 MAX_TEXT = 2000
@@ -67,7 +68,7 @@ class ResultPage(NamedTuple):
 class NumberedPage(NamedTuple):
     """A page that was asked for by its number."""
 
-    total: int  # over all pages
+    tally: Tally  # over all pages
     items: list[Item]  # newest first; their content is Histogram's JSON
 
 
@@ -83,15 +84,15 @@ async def page(tx: Tx, *, caller: Caller, task_id: str, page_size: int, page_tok
     """Return the results of the caller's task, newest first. Raises TaskNotFound, InvalidFields."""
     asked = read_page(page_size, page_token)
     before = _before(asked.after) if asked.after else None
-    total = await count(tx, caller=caller, task_id=task_id)
+    total = (await tally(tx, caller=caller, task_id=task_id)).kept
     asked = asked.within(await store.sizes(tx, task_id=task_id, before=before, most=asked.size))
     found = await store.page(tx, task_id=task_id, before=before, most=asked.most)
     return ResultPage(asked.of([_result(one) for one in found], lambda one: f"{one.publish_time}.{one.id}"), total)
 
 
-async def count(tx: Tx, *, caller: Caller, task_id: str) -> int:
+async def tally(tx: Tx, *, caller: Caller, task_id: str) -> Tally:
     """Return how many results the caller's task has. Raises TaskNotFound."""
-    found = await tasks.result_count(tx, organization_id=caller.tenant, task_id=task_id)
+    found = await tasks.tally(tx, organization_id=caller.tenant, task_id=task_id)
     if found is None:
         raise TaskNotFound(task_id)
     return found
@@ -100,11 +101,12 @@ async def count(tx: Tx, *, caller: Caller, task_id: str) -> int:
 async def numbered_page(tx: Tx, *, caller: Caller, task_id: str, number: int, size: int) -> NumberedPage:
     """Return the page with this number, from 1; one past the end is empty. Raises TaskNotFound, InvalidFields.
 
-    As results are only ever added, and the newest come first, a page with the same total is the same.
+    Results come and go, but never change, and both numbers of the tally only grow: a page with the same tally is the
+    same.
     """
-    total = await count(tx, caller=caller, task_id=task_id)
+    total = await tally(tx, caller=caller, task_id=task_id)
     skipped = (number - 1) * size
-    if skipped >= total:
+    if skipped >= total.kept:
         return NumberedPage(total, [])
     if size * MAX_CONTENT_BYTES > MAX_NUMBERED_BYTES:  # It could be too large: look.
         sizes = await store.sizes_of_page(tx, task_id=task_id, skipped=skipped, most=size)

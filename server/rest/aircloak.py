@@ -12,7 +12,7 @@ from google.api import httpbody_pb2
 
 from server.core import credentials, errors, results
 from server.core.credentials import Credential
-from server.core.results import Item, NumberedPage
+from server.core.results import Item, NumberedPage, Tally
 from server.rest.aircloak_uploads import Uploads
 from server.rest.exchange import headers_of
 from server.rpc.door import Context, CredentialType, Metadata, Presented, current_caller
@@ -37,8 +37,8 @@ PATHS = (
 )
 _Code = grpc.StatusCode
 
-Page = tuple[str, int, int, int]
-"""Task id, page, per_page, and the total of results."""
+Page = tuple[str, int, int, Tally]
+"""Task id, page, per_page, and how many results there are and were."""
 
 
 class Told(NamedTuple):
@@ -94,29 +94,29 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
         page = request.page if request.HasField("page") else 1
         per_page = request.per_page if request.HasField("per_page") else DEFAULT_PAGE
         _check(page, per_page)
-        answer = await self._page(request.task_id.removesuffix(".json"), page, per_page)
+        tally, answer = await self._page(request.task_id.removesuffix(".json"), page, per_page)
         metadata = dict(context.invocation_metadata() or ())
         if ORIGINAL_PATH in metadata:
-            tag = f'W/"{answer.count}-{page}-{per_page}"'
+            tag = f'W/"{tally.published}-{tally.removed}-{page}-{per_page}"'
             if _has(str(metadata.get("if-none-match", "")), tag):
                 await context.send_initial_metadata((("etag", tag), ("x-taskhouse-status", "304")))
                 return pb.GetTaskResultsResponse()
             context.set_details(f"etag={tag}")  # Which the edge makes a header: as metadata it would cost a tenth more.
         return answer
 
-    async def _page(self, task_id: str, page: int, per_page: int) -> pb.GetTaskResultsResponse:
+    async def _page(self, task_id: str, page: int, per_page: int) -> tuple[Tally, pb.GetTaskResultsResponse]:
         caller = current_caller()
-        total = await self._store.read(results.count, caller=caller, task_id=task_id)
-        if kept := self._pages.get((task_id, page, per_page, total)):
-            return kept
+        tally = await self._store.read(results.tally, caller=caller, task_id=task_id)
+        if kept := self._pages.get((task_id, page, per_page, tally)):
+            return tally, kept
         read = self._store.read if page * per_page <= QUICK_ROWS else self._store.scan
         found = await read(results.numbered_page, caller=caller, task_id=task_id, number=page, size=per_page)
         if per_page <= DEFAULT_PAGE:
             answer = _answer(found, page, per_page)
         else:
             answer = await asyncio.to_thread(_answer, found, page, per_page)
-        self._pages.keep((task_id, page, per_page, found.total), answer)
-        return answer
+        self._pages.keep((task_id, page, per_page, found.tally), answer)
+        return found.tally, answer
 
     async def BulkInsert(self, request: pb.BulkInsertRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Store rows of many users."""
@@ -148,8 +148,8 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
 class Pages:
     """Pages that were asked for lately, as messages: reading and making one costs more than all else of a call.
 
-    Results are only ever added, and the newest come first: a task's page with the same total is the same. The total is
-    read from the store, for the task's owner, before a page is looked for here.
+    A task's page with the same tally is the same. The tally is read from the store, for the task's owner, before a page
+    is looked for here.
     """
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ def _has(if_none_match: str, tag: str) -> bool:
 
 def _answer(found: NumberedPage, page: int, per_page: int) -> pb.GetTaskResultsResponse:
     items: Any = map(_item, found.items)  # What the stubs do not know: protobuf takes fields for a message.
-    return pb.GetTaskResultsResponse(success=True, count=found.total, page=page, per_page=per_page, items=items)
+    return pb.GetTaskResultsResponse(success=True, count=found.tally.kept, page=page, per_page=per_page, items=items)
 
 
 def _item(item: Item) -> dict[str, object]:

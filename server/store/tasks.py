@@ -39,6 +39,20 @@ class TaskRow(SQLModel, table=True):
             sqlite_where=text("request_id IS NOT NULL"),
             postgresql_where=text("request_id IS NOT NULL"),
         ),
+        Index(
+            "tasks_to_sweep",
+            "end_time",
+            "id",
+            sqlite_where=text("end_time IS NOT NULL"),
+            postgresql_where=text("end_time IS NOT NULL"),
+        ),
+        Index(
+            "results_to_sweep",
+            "end_time",
+            "id",
+            sqlite_where=text("end_time IS NOT NULL AND result_count > removed_count"),
+            postgresql_where=text("end_time IS NOT NULL AND result_count > removed_count"),
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -50,7 +64,8 @@ class TaskRow(SQLModel, table=True):
     attempt: int  # how many leases were granted: the fence
     failures: int  # how many attempts count against the limit
     error: str | None  # of the last failed attempt, or why it was cancelled
-    result_count: int
+    result_count: int  # how many results it has published
+    removed_count: int = Field(sa_column_kwargs={"server_default": text("0")})  # of these, those that are no more kept
     session_id: str | None  # the worker's session, while RUNNING
     request_id: str | None
     request_digest: bytes | None  # of what was asked under request_id
@@ -88,10 +103,16 @@ class Asked(NamedTuple):
     digest: bytes
 
 
-class Count(NamedTuple):
-    """How many results a task has."""
+class Tally(NamedTuple):
+    """How many results a task has published, and how many of them are kept no more. Both only grow."""
 
-    result_count: int
+    published: int
+    removed: int
+
+    @property
+    def kept(self) -> int:
+        """How many there are."""
+        return self.published - self.removed
 
 
 _STORED = select(*(_T[name] for name in Stored._fields))
@@ -105,7 +126,7 @@ _SIZE = select(func.octet_length(_T.parameters)).where(_OWN).order_by(_T.id.desc
 _SIZES = Query(_SIZE, Size)
 _SIZES_BEFORE = Query(_SIZE.where(_T.id < bindparam("before")), Size)
 _BY_REQUEST = Query(select(_T.id, _T.request_digest).where(_OWN, _T.request_id == bindparam("request_id")), Asked)
-_RESULT_COUNT = Query(select(_T.result_count).where(_T.id == bindparam("task_id"), _OWN), Count)
+_TALLY = Query(select(_T.result_count, _T.removed_count).where(_T.id == bindparam("task_id"), _OWN), Tally)
 _INSERT = Command(
     insert(TASKS).values(
         id=bindparam("task_id"),
@@ -160,10 +181,9 @@ async def by_request(tx: Tx, *, organization_id: int, request_id: str) -> Asked 
     return await tx.one(_BY_REQUEST, organization_id=organization_id, request_id=request_id)
 
 
-async def result_count(tx: Tx, *, organization_id: int, task_id: str) -> int | None:
+async def tally(tx: Tx, *, organization_id: int, task_id: str) -> Tally | None:
     """Return how many results the organization's task has; None if there is no such task."""
-    found = await tx.one(_RESULT_COUNT, organization_id=organization_id, task_id=task_id)
-    return found.result_count if found else None
+    return await tx.one(_TALLY, organization_id=organization_id, task_id=task_id)
 
 
 async def insert_task(

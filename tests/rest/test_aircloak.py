@@ -10,12 +10,15 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from google.api import httpbody_pb2
+from sqlalchemy import bindparam, update
 
-from server.core import credentials, errors, organizations, tasks
+from server.core import credentials, errors, organizations, retention, tasks
 from server.core.caller import Caller, Role
 from server.core.credentials import NewKey, NewToken
 from server.rest.aircloak import STATUSES
 from server.services.door import STATUSES as TYPED_STATUSES
+from server.store.engine import Command
+from server.store.tasks import TASKS
 from server.worker.houses import SocketHouse
 from server.worker.kit import Result, Task, Worker
 from server.worker.session import Session
@@ -29,6 +32,9 @@ MISSING = (401, {"success": False, "error": "Missing authentication key."})
 STRANGER = (401, {"success": False, "error": "Not authenticated."})
 NO_TASK = (422, {"success": False, "error": "Task not found."})
 worker = Worker(service="icloud")
+_SET_REMOVED = Command(
+    update(TASKS).where(TASKS.c.id == bindparam("task_id")).values(removed_count=bindparam("removed"))
+)
 
 
 @worker.action("publish")
@@ -200,6 +206,41 @@ async def test_a_new_result_changes_the_tag(edge, store, caller):
     await by_hand.publish(lease, 1, 5)
     status, _, body = await edge.get(created.id, ("if-none-match", before["etag"]))
     assert (status, body.count) == (200, 1)
+
+
+async def test_a_page_follows_the_results_that_are_swept(edge, store, publish_results):
+    task_id = await publish_results(12)
+    asked = ("if-none-match", "*")
+    _, first, _ = await edge.get(task_id, asked)
+    for page in (1, 2):  # Which are kept from now on.
+        await edge.get(task_id, page=page)
+    sweep = retention.Sweep("me", 2**60, 0)
+    await store.write_guarded(retention.claim, holder="me", policy=retention.Policy(), period=0)
+    await store.write_guarded(retention.sweep, sweep=sweep, period=0, most=5)
+    status, _, body = await edge.get(task_id, ("if-none-match", first["etag"]))
+    assert (status, body.count, len(body.items)) == (200, 7, 7)
+    assert [item.buckets[0].value for item in body.items] == [12, 11, 10, 9, 8, 7, 6]
+    _, _, second = await edge.get(task_id, page=2)
+    assert (second.count, list(second.items)) == (7, [])
+
+
+async def test_a_tag_is_not_used_again_when_as_many_results_come_as_went(edge, store, caller):
+    created = await scenes.task(store, caller)
+    by_hand = await scenes.Worker.seated(store)
+    [lease] = await by_hand.lease()
+    asked = ("if-none-match", "*")
+    tags = []
+    for removed, number in ((0, 1), (1, 2)):
+        await store.write(_set_removed, created.id, removed)
+        await by_hand.publish(lease, number, 5)
+        tags.append((await edge.get(created.id, asked))[1]["etag"])
+        _, _, body = await edge.get(created.id)
+        assert body.count == 1
+    assert tags[0] != tags[1]
+
+
+async def _set_removed(tx, task_id: str, removed: int) -> None:
+    await tx.run(_SET_REMOVED, task_id=task_id, removed=removed)
 
 
 async def test_only_a_certificate_counts(channel, store, caller):
