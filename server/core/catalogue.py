@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import orjson
 
 from server.core import events
 from server.core.caller import Caller
-from server.core.errors import Fault, InvalidFields
+from server.core.errors import Fault, FaultKind, InvalidFields
 from server.store import catalogue as store
 from server.store.engine import Tx
 
@@ -78,23 +78,6 @@ class Service(NamedTuple):
     actions: tuple[Action, ...]
 
 
-class Wrong(Enum):
-    """How a parameter can be wrong."""
-
-    MISSING = auto()
-    UNKNOWN = auto()
-    MALFORMED = auto()
-    NOT_PERMITTED = auto()
-
-
-class ParameterFault(NamedTuple):
-    """One thing that is wrong with a parameter."""
-
-    slug: str
-    wrong: Wrong
-    description: str
-
-
 # Reading
 
 
@@ -117,12 +100,11 @@ async def find_action(tx: Tx, *, service: str, action: str) -> Action | None:
     return _action(found) if found else None
 
 
-def faults_of_parameters(action: Action, given: Mapping[str, str]) -> list[ParameterFault]:
-    """Return what is wrong with the parameters of a task, in the order of their declaration. Empty text is missing."""
-    faults = [ParameterFault(slug, *told) for slug, told in _declared_faults(action, given) if told]
-    known = {one.slug for one in (*action.parameters, *action.permissions)}
-    unknown = (slug for slug in given if slug not in known)
-    return faults + [ParameterFault(slug, Wrong.UNKNOWN, "is not a parameter of this action") for slug in unknown]
+def faults_of_parameters(action: Action, given: Mapping[str, str]) -> list[Fault]:
+    """Return what is wrong with a task's parameters, by their slugs. Empty text is as good as none."""
+    known = {parameter.slug for parameter in action.parameters} | {one.slug for one in action.permissions}
+    unknown = [Fault(slug, "is not a parameter of this action") for slug in given if slug not in known]
+    return [*_parameter_faults(action.parameters, given), *_permission_faults(action.permissions, given), *unknown]
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -130,32 +112,34 @@ def listed(text: str) -> tuple[str, ...]:
     return tuple(value for value in (part.strip() for part in text.split(",")) if value)
 
 
-def _declared_faults(action: Action, given: Mapping[str, str]) -> Iterator[tuple[str, tuple[Wrong, str] | None]]:
-    for parameter in action.parameters:
+def _parameter_faults(parameters: Iterable[Parameter], given: Mapping[str, str]) -> Iterator[Fault]:
+    for parameter in parameters:
         text = given.get(parameter.slug, "")
-        if text:
-            yield parameter.slug, _type_fault(parameter.type, text)
-        elif not parameter.optional:
-            yield parameter.slug, (Wrong.MISSING, "is required")
-    for slug, permitted in action.permissions:
+        if text and (must_be := _type_fault(parameter.type, text)):
+            yield Fault(parameter.slug, f"must be {must_be}")
+        elif not text and not parameter.optional:
+            yield Fault(parameter.slug, "is required", FaultKind.MISSING)
+
+
+def _permission_faults(permissions: Iterable[Permission], given: Mapping[str, str]) -> Iterator[Fault]:
+    for slug, permitted in permissions:
         values = listed(given.get(slug, ""))
         if not values:
-            yield slug, (Wrong.MISSING, "is required")
+            yield Fault(slug, "is required", FaultKind.MISSING)
         elif refused := [value for value in values if value not in permitted]:
-            yield slug, (Wrong.NOT_PERMITTED, f"may not hold {', '.join(refused)}")
+            yield Fault(slug, f"may not hold {', '.join(refused)}", FaultKind.NOT_PERMITTED)
 
 
-def _type_fault(type_: ParameterType, text: str) -> tuple[Wrong, str] | None:
-    must_be = None
+def _type_fault(type_: ParameterType, text: str) -> str | None:
     if type_ is ParameterType.DATE and not _is_date(text):
-        must_be = 'a date such as "2026-11-22", or a date and a time'
-    elif type_ is ParameterType.INTEGER and not (_INTEGER.fullmatch(text) and -_INT64 <= int(text) < _INT64):
-        must_be = "a whole number of 64 bits"
-    elif type_ is ParameterType.BOOLEAN and text.lower() not in _BOOLEANS:
-        must_be = "true or false"
-    elif type_ is ParameterType.LIST and not listed(text):
-        must_be = "a list of texts, with commas between"
-    return (Wrong.MALFORMED, f"must be {must_be}") if must_be else None
+        return 'a date such as "2026-11-22", or a date and a time'
+    if type_ is ParameterType.INTEGER and not (_INTEGER.fullmatch(text) and -_INT64 <= int(text) < _INT64):
+        return "a whole number of 64 bits"
+    if type_ is ParameterType.BOOLEAN and text.lower() not in _BOOLEANS:
+        return "true or false"
+    if type_ is ParameterType.LIST and not listed(text):
+        return "a list of texts, with commas between"
+    return None
 
 
 def _is_date(text: str) -> bool:

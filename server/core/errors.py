@@ -1,6 +1,7 @@
 """What can be refused, as facts with fields. Each door has one table that says how it tells its callers."""
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 
 MAX_VALUE = 200  # characters of what a caller sent, in what it is told
 MAX_FAULTS = 50
@@ -19,12 +20,24 @@ class Refusal(Exception):
         return {field.name: cut(str(getattr(self, field.name)), MAX_VALUE) for field in fields(self)}
 
 
+class FaultKind(StrEnum):
+    """What is wrong with a field, for programs."""
+
+    INVALID = "INVALID"
+    MISSING = "MISSING"
+    NOT_PERMITTED = "NOT_PERMITTED"  # It holds a value that the catalogue or the credential does not allow.
+    UNKNOWN_SERVICE = "UNKNOWN_SERVICE"
+    UNKNOWN_ACTION = "UNKNOWN_ACTION"
+    UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong with a request."""
 
     field: str  # path in the request message, for example "task.parameters.bin_width"
     description: str
+    kind: FaultKind = FaultKind.INVALID
 
 
 @dataclass(eq=False)
@@ -40,7 +53,7 @@ class InvalidFields(Refusal):
     def told(self) -> tuple[Fault, ...]:
         """Return as many of the faults as a caller is told, each no longer than it may be."""
         return tuple(
-            Fault(cut(fault.field, MAX_VALUE), cut(fault.description, MAX_DESCRIPTION))
+            Fault(cut(fault.field, MAX_VALUE), cut(fault.description, MAX_DESCRIPTION), fault.kind)
             for fault in self.faults[:MAX_FAULTS]
         )
 
@@ -108,6 +121,13 @@ class TaskNotFound(Refusal):
 
 
 @dataclass(eq=False)
+class TasksNotFound(Refusal):
+    """There are no tasks {task_ids}."""
+
+    task_ids: str  # with commas between
+
+
+@dataclass(eq=False)
 class ResultNotFound(Refusal):
     """There is no result {result_id}."""
 
@@ -129,6 +149,29 @@ class DatasetExists(Refusal):
 
 
 @dataclass(eq=False)
+class UploadNotFound(Refusal):
+    """There is no upload {upload_id}."""
+
+    upload_id: str
+
+
+@dataclass(eq=False)
+class UploadTakenOver(Refusal):
+    """Another stream has taken over the upload {upload_id}."""
+
+    upload_id: str
+
+
+@dataclass(eq=False)
+class BudgetExhausted(Refusal):
+    """The privacy budget of dataset {dataset} does not suffice: this question costs {cost}, and {remaining} is left."""
+
+    dataset: str
+    cost: str  # epsilon
+    remaining: str  # epsilon
+
+
+@dataclass(eq=False)
 class OrganizationNotFound(Refusal):
     """There is no organization {organization}."""
 
@@ -140,6 +183,21 @@ class OrganizationExists(Refusal):
     """There is an organization {organization} already."""
 
     organization: str
+
+
+@dataclass(eq=False)
+class StatNotFound(Refusal):
+    """There is no stat {stat_id}."""
+
+    stat_id: str
+
+
+@dataclass(eq=False)
+class StatExists(Refusal):
+    """The stat {stat_id} has the uuid {uuid} and other content."""
+
+    uuid: str
+    stat_id: str
 
 
 @dataclass(eq=False)
@@ -174,6 +232,13 @@ class ProtocolBroken(Refusal):
     """{what}"""
 
     what: str
+
+
+@dataclass(eq=False)
+class StreamIdle(Refusal):
+    """Nothing came for {seconds} seconds."""
+
+    seconds: int
 
 
 @dataclass(eq=False)

@@ -33,15 +33,22 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.TwoCredentials: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),
     errors.NotPermitted: (_Code.PERMISSION_DENIED, ErrorReason.ERROR_REASON_NOT_PERMITTED),
     errors.TaskNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_TASK_NOT_FOUND),
+    errors.TasksNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_TASK_NOT_FOUND),
     errors.ResultNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_RESULT_NOT_FOUND),
     errors.DatasetNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_DATASET_NOT_FOUND),
     errors.DatasetExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_DATASET_EXISTS),
+    errors.UploadNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_UPLOAD_NOT_FOUND),
+    errors.UploadTakenOver: (_Code.ABORTED, ErrorReason.ERROR_REASON_UPLOAD_TAKEN_OVER),
+    errors.BudgetExhausted: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_BUDGET_EXHAUSTED),
     errors.OrganizationNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_FOUND),
     errors.OrganizationExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_ORGANIZATION_EXISTS),
+    errors.StatNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_STAT_NOT_FOUND),
+    errors.StatExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_STAT_EXISTS),
     errors.CredentialNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_CREDENTIAL_NOT_FOUND),
     errors.RequestIdReused: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
     errors.LeaseEnded: (_Code.ABORTED, ErrorReason.ERROR_REASON_LEASE_ENDED),
     errors.ProtocolBroken: (_Code.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_PROTOCOL_BROKEN),
+    errors.StreamIdle: (_Code.DEADLINE_EXCEEDED, ErrorReason.ERROR_REASON_STREAM_IDLE),
     errors.Stopping: (_Code.UNAVAILABLE, ErrorReason.ERROR_REASON_STOPPING),
     errors.NotServed: (_Code.UNIMPLEMENTED, ErrorReason.ERROR_REASON_NOT_SERVED),
     StoreUnavailable: (_Code.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
@@ -104,7 +111,7 @@ def _bad_request(refusal: errors.InvalidFields, most: int) -> error_details_pb2.
     """Return as many of the faults as fit, and how many more there are."""
     bad = error_details_pb2.BadRequest()
     for fault in refusal.told():
-        bad.field_violations.add(field=fault.field, description=fault.description)
+        bad.field_violations.add(field=fault.field, description=fault.description, reason=fault.kind)
         if bad.ByteSize() > most - MORE_BYTES:
             del bad.field_violations[-1]
             break

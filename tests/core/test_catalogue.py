@@ -6,8 +6,8 @@ import pytest
 
 from server.core import catalogue, events
 from server.core.caller import Caller, Role
-from server.core.catalogue import Action, Parameter, ParameterType, Permission, Service, Wrong
-from server.core.errors import InvalidFields
+from server.core.catalogue import Action, Parameter, ParameterType, Permission, Service
+from server.core.errors import FaultKind, InvalidFields
 
 OPERATOR = Caller("c", Role.OPERATOR, None, "", "", "Ada")
 
@@ -136,7 +136,7 @@ async def test_a_catalogue_that_is_too_large_for_one_message_is_refused(store):
 @dataclass
 class Case:
     given: dict[str, str]
-    faults: list[tuple[str, Wrong]]
+    faults: list[tuple[str, FaultKind]]
 
 
 GOOD = {"device": "d", "data": "sms"}
@@ -150,20 +150,20 @@ GOOD = {"device": "d", "data": "sms"}
         Case({**GOOD, "since": "2026-11-22"}, []),
         Case({**GOOD, "since": "2016-09-16 11:52:53.000000"}, []),
         Case({**GOOD, "since": "2018-01-01 00:00:00+00:00"}, []),
-        Case({**GOOD, "since": "yesterday"}, [("since", Wrong.MALFORMED)]),
-        Case({**GOOD, "since": "2026-02-30"}, [("since", Wrong.MALFORMED)]),
-        Case({**GOOD, "since": "20261122"}, [("since", Wrong.MALFORMED)]),
-        Case({**GOOD, "since": "2026-W47-7"}, [("since", Wrong.MALFORMED)]),
+        Case({**GOOD, "since": "yesterday"}, [("since", FaultKind.INVALID)]),
+        Case({**GOOD, "since": "2026-02-30"}, [("since", FaultKind.INVALID)]),
+        Case({**GOOD, "since": "20261122"}, [("since", FaultKind.INVALID)]),
+        Case({**GOOD, "since": "2026-W47-7"}, [("since", FaultKind.INVALID)]),
         Case({**GOOD, "since": ""}, []),
-        Case({**GOOD, "device": ""}, [("device", Wrong.MISSING)]),
-        Case({}, [("device", Wrong.MISSING), ("data", Wrong.MISSING)]),
-        Case({**GOOD, "data": " , "}, [("data", Wrong.MISSING)]),
-        Case({**GOOD, "data": "sms,SMS"}, [("data", Wrong.NOT_PERMITTED)]),
-        Case({**GOOD, "colour": "red"}, [("colour", Wrong.UNKNOWN)]),
+        Case({**GOOD, "device": ""}, [("device", FaultKind.MISSING)]),
+        Case({}, [("device", FaultKind.MISSING), ("data", FaultKind.MISSING)]),
+        Case({**GOOD, "data": " , "}, [("data", FaultKind.MISSING)]),
+        Case({**GOOD, "data": "sms,SMS"}, [("data", FaultKind.NOT_PERMITTED)]),
+        Case({**GOOD, "colour": "red"}, [("colour", FaultKind.INVALID)]),
     ],
 )
 def test_parameters_are_held_against_their_declaration(case):
-    assert [fault[:2] for fault in catalogue.faults_of_parameters(FETCH, case.given)] == case.faults
+    assert [(fault.field, fault.kind) for fault in catalogue.faults_of_parameters(FETCH, case.given)] == case.faults
 
 
 @pytest.mark.parametrize(
