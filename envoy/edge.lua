@@ -2,7 +2,10 @@
 -- Proven on HTTP/1.1 and HTTP/2: refusals, statuses, lengths, empty bodies of HEAD, 204 and 304. Native gRPC keeps its own.
 local STATUS, BODY, LENGTH = "x-taskhouse-status", "x-taskhouse-body", "x-taskhouse-length"
 local LEFT_OVER = {"grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", "grpc-status-details-bin"}
+local FAULT = "x-taskhouse-fault" -- the answer that names a <field>, if the transcoder has said which; BODY otherwise
 local CODE = "x-taskhouse-code" -- the gRPC code of a refusal by Envoy itself, which would call a timeout UNAVAILABLE
+
+local MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
 
 local find, sub = string.find, string.sub
 
@@ -18,16 +21,20 @@ local function is_native(headers)
 end
 
 -- What a client's headers must not say: underscores, which others read as "-" (one documented header has one), and gRPC's
--- own words in the mouth of a JSON client. edge.yaml.j2 removes more of them before.
+-- own words in the mouth of a JSON client. edge.yaml.j2 removes more of them before. Returns whether they are too large;
+-- Envoy's own limits are higher, as it answers before it knows the path.
 local function remove_refused(headers, native)
   local names -- a header must not go while they are being walked
-  for name in pairs(headers) do
+  local count, size = 0, 0
+  for name, value in pairs(headers) do
+    count, size = count + 1, size + #name + #value + 4
     if (find(name, "_", 1, true) and name ~= "validation_mode") or (not native and sub(name, 1, 5) == "grpc-") then
       names = names or {}
       names[#names + 1] = name
     end
   end
   for _, name in ipairs(names or {}) do headers:remove(name) end
+  return count > MAX_HEADERS or size > MAX_HEADER_BYTES
 end
 
 -- The name of a query parameter as the transcoder reads it: unescaped once, and in either of a field's two spellings.
@@ -54,15 +61,25 @@ local function with_last_page(path)
   return sub(path, 1, start) .. table.concat(kept, "&")
 end
 
+-- The field that the transcoder could not read; its texts are those of grpc-httpjson-transcoding and protobuf.
+local FIELDS = {'^Could not find field "([%w_.]+)"', "^%(?([%w_.%[%]]+)%)?: ", " of the field ([%w_.]+) is conflicting"}
+local function field_in(text)
+  for _, pattern in ipairs(FIELDS) do
+    local found = string.match(text, pattern)
+    if found and #found <= 200 then return found end
+  end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path = headers:get(":path") or "" -- CONNECT has none
   local changed = with_last_page(path)
   if changed ~= path then headers:replace(":path", changed) end
   local native = is_native(headers)
-  remove_refused(headers, native)
+  local too_large = remove_refused(headers, native)
   if native then remember(handle, "native") end
   if headers:get(":method") == "HEAD" then remember(handle, "head") end
+  if too_large then handle:respond({[":status"] = "431"}, "") end
 end
 
 function envoy_on_response(handle)
@@ -70,9 +87,10 @@ function envoy_on_response(handle)
   local request = handle:streamInfo():dynamicMetadata():get("taskhouse") or {}
   local status, body, length = headers:get(STATUS), headers:get(BODY), headers:get(LENGTH)
   local code = headers:get(CODE)
-  for _, name in ipairs({STATUS, BODY, LENGTH, CODE}) do headers:remove(name) end
+  local fault = headers:get(FAULT)
+  for _, name in ipairs({STATUS, BODY, LENGTH, CODE, FAULT}) do headers:remove(name) end
   if request["native"] then
-    if code then
+    if code and is_native(headers) then
       headers:replace("grpc-status", code)
       headers:replace(":status", "200") -- gRPC-Web's refusal is still an HTTP one here
     end
@@ -94,6 +112,8 @@ function envoy_on_response(handle)
   if not body and not bare then return end
   local size = length or (not body and headers:get("content-length"))
   local content = handle:body(true)
+  local field = fault and field_in(content:getBytes(0, content:length()))
+  if field then body = string.gsub(fault, "<field>", field) end
   if body then content:setBytes(body) end
   size = size or tostring(content:length())
   if bare then content:setBytes("") end

