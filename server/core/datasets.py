@@ -6,11 +6,13 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from server.core import columns as columns_
+from server.core import events
 from server.core.caller import Caller
 from server.core.columns import MAX_COLUMNS, Column, name_fault
 from server.core.counts import Answer, Drawn, draw, keep, kept
 from server.core.errors import DatasetExists, DatasetNotFound, Fault, InvalidFields, invalid
 from server.core.pages import Page, read_page
+from server.core.uploads import user_fault
 from server.core.work import lease_holder
 from server.store import datasets as store
 from server.store.engine import Tx
@@ -18,6 +20,7 @@ from server.store.engine import Tx
 MAX_BUCKETS_PER_USER = 100
 DEFAULT_BUCKETS_PER_USER = 1
 SECRET_BYTES = 32
+ERASED_AT_ONCE = 5000  # rows
 
 
 class Declaration(NamedTuple):
@@ -34,7 +37,7 @@ class Dataset(NamedTuple):
     name: str
     columns: tuple[Column, ...]
     buckets_per_user: int
-    version: int  # grows with each upload
+    version: int  # grows whenever rows come or go
     create_time: int  # microseconds since 1970
 
 
@@ -103,6 +106,35 @@ async def of_organization(tx: Tx, *, organization_id: int) -> list[Dataset]:
         datasets += map(_dataset, found)
         after = found[-1].name
     return datasets
+
+
+async def erase_user(tx: Tx, *, actor: Caller, organization_id: int, name: str, user_id: str) -> Dataset | None:
+    """Erase rows of a user, and return the dataset when none is left; None: call again, there may be more of them.
+
+    The last of these calls moves the dataset to its next version and tells of it in an event, which does not name the
+    user. All that depends on whether there were rows is how many calls it takes. Raises InvalidFields (user),
+    DatasetNotFound.
+    """
+    if fault := user_fault(user_id):
+        raise invalid("user", fault)
+    found = None if name_fault(name) else await store.by_name(tx, organization_id=organization_id, name=name)
+    if found is None:
+        raise DatasetNotFound(name)
+    if await store.erase_rows(tx, dataset_id=found.id, user_id=user_id, most=ERASED_AT_ONCE) == ERASED_AT_ONCE:
+        return None
+    await store.new_version(tx, organization_id=organization_id, dataset_id=found.id, columns=found.columns)
+    now = await store.by_name(tx, organization_id=organization_id, name=name)
+    assert now is not None  # noqa: S101 - the statement before has locked it.
+    await events.record(
+        tx,
+        organization_id=organization_id,
+        actor=actor,
+        action="dataset.user_erased",
+        object=events.Object("dataset", name),
+        before={"version": now.version - 1},
+        after={"version": now.version},
+    )
+    return _dataset(now)
 
 
 async def count_users(

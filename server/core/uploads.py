@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -38,6 +39,7 @@ _EXPLAINED = 1000  # faults of one user; the others are neither listed nor count
 
 Row = tuple[int, str, str]
 """What store.ROW says: dataset, user, values."""
+_USER = itemgetter(1)
 
 
 class Table(NamedTuple):
@@ -137,13 +139,14 @@ def check(uploads: Mapping[str, Any], tables: Mapping[str, Table], *, whole: boo
     keys = 0
     for user_id, upload in uploads.items():
         before = len(rows)
-        taken = None if _user_fault(user_id) else _take(user_id, upload, tables, rows)
+        taken = None if user_fault(user_id) else _take(user_id, upload, tables, rows)
         if taken is not None:
             keys += taken
         else:
             faults.add(user_id, _explain(user_id, upload, tables))
             if whole:
                 del rows[before:]
+    rows.sort(key=_USER)  # In the order of their index they are stored three times as fast as in any other.
     by_id = {table.id: table for table in tables.values()}
     touched = {dataset_id: by_id[dataset_id] for dataset_id in {dataset_id for dataset_id, _, _ in rows}}
     return Checked(rows, touched, faults, keys + "".join([data for _, _, data in rows]).count(":"))
@@ -194,7 +197,8 @@ class _Repeated(Exception):
         self.key = key
 
 
-def _user_fault(user_id: str) -> str | None:
+def user_fault(user_id: str) -> str | None:
+    """Return what is wrong with a user's name; None if nothing is."""
     if not 0 < len(user_id) <= MAX_USER_ID:
         return f"a user's name must be 1 to {MAX_USER_ID} characters"
     return "a user's name must not hold the character U+0000" if "\0" in user_id else None
@@ -266,7 +270,7 @@ def _take(user_id: str, upload: Any, tables: Mapping[str, Table], rows: list[Row
 
 def _explain(user_id: str, upload: Any, tables: Mapping[str, Table]) -> Iterator[str]:
     """Yield all that is wrong with one user's upload, in the documented words as far as there are any."""
-    if fault := _user_fault(user_id):
+    if fault := user_fault(user_id):
         yield fault
     if type(upload) is not dict:
         yield "not an object of tables"
@@ -287,15 +291,19 @@ def _explain_row(table: Table, row: Any) -> Iterator[str]:
     if type(row) is not dict:
         yield f"{table.name}: {_shown(row)} is not a row, which is an object of columns"
         return
+    yield from (f"{table.name}: {name}: {fault}" for name, fault in cell_faults(table, row))
+
+
+def cell_faults(table: Table, row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield all that is wrong with a row, each fault with the name of its column."""
     for column in table.columns:
         value = row.get(column.name)
         if value is not None and not _ACCEPTS[column.type](value):
-            yield f"{table.name}: {column.name}: invalid value {_shown(value)} for type {POSTGRES_TYPES[column.type]}"
+            yield column.name, f"invalid value {_shown(value)} for type {POSTGRES_TYPES[column.type]}"
         elif value is None and not column.nullable:
-            what = "null" if column.name in row else "no value"
-            yield f"{table.name}: {column.name}: {what} for a column that is NOT NULL"
+            yield column.name, f"{'null' if column.name in row else 'no value'} for a column that is NOT NULL"
     known = {column.name for column in table.columns}
-    yield from (f"{table.name}: {_cut(name, _SHOWN)}: column does not exist" for name in row if name not in known)
+    yield from ((_cut(name, _SHOWN), "column does not exist") for name in row if name not in known)
 
 
 def _shown(value: Any) -> str:

@@ -25,6 +25,12 @@ log = logging.getLogger("taskhouse.calls")
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 ORIGINAL_PATH = "x-envoy-original-path"
 Handler = Any  # grpc.RpcMethodHandler, which is generic only in its type stubs.
+_HANDLERS: Mapping[str, Callable[..., Handler]] = {
+    "unary_unary": grpc.unary_unary_rpc_method_handler,
+    "unary_stream": grpc.unary_stream_rpc_method_handler,
+    "stream_unary": grpc.stream_unary_rpc_method_handler,
+    "stream_stream": grpc.stream_stream_rpc_method_handler,
+}
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
@@ -33,8 +39,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def __init__(
         self, *, doors: Mapping[str, Door], default: Door, callers: Callers, max_bytes: Mapping[str, int]
     ) -> None:
-        """Take the doors of the documented APIs' services (by full name), the door of all others, and the methods that
-        take more than MAX_MESSAGE_BYTES.
+        """Take the doors of the documented APIs' services (by full name), the door of all others, and the methods whose
+        messages are bounded otherwise than by MAX_MESSAGE_BYTES.
         """  # noqa: D205 - one sentence.
         self._doors = doors
         self._default = default
@@ -57,17 +63,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        decode = self._decoder(method, handler.request_deserializer)
-        if handler.unary_unary:
-            serve = self._unary(_Method(self, method, decode), handler.unary_unary)
-            return grpc.unary_unary_rpc_method_handler(serve, None, handler.response_serializer)
-        if handler.stream_stream:
-            serve = self._stream(_Method(self, method, decode), handler.stream_stream)
-            return grpc.stream_stream_rpc_method_handler(serve, None, handler.response_serializer)
-        if handler.unary_stream:
-            serve = self._stream(_Method(self, method, decode), handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(serve, None, handler.response_serializer)
-        raise TypeError(f"{method}: client streams are not wrapped yet")
+        known = _Method(self, method, self._decoder(method, handler.request_deserializer))
+        kind = next(kind for kind in _HANDLERS if getattr(handler, kind))
+        wrap = self._unary if kind == "unary_unary" else self._stream
+        return _HANDLERS[kind](wrap(known, getattr(handler, kind)), None, handler.response_serializer)
 
     def _decoder(self, method: str, deserialise: Any) -> Callable[[bytes], Message]:
         most = self._max_bytes.get(method, MAX_MESSAGE_BYTES)
@@ -94,20 +93,24 @@ class Interceptor(grpc.aio.ServerInterceptor):
         return serve
 
     def _stream(self, method: "_Method", behaviour: Any) -> Any:
-        """Serve a stream, and end it when its credential is revoked."""
+        """Serve a stream, of either side or of both, and end it when its credential is revoked."""
 
-        async def serve(raw: Any, context: Context) -> None:
+        async def serve(raw: Any, context: Context) -> Any:
             call = _Call(method, context)
 
-            async def act() -> None:
-                request = call.read(raw) if isinstance(raw, bytes) else _decoded(raw, method.decode)
-                await self._until_revoked(call, _write_all(behaviour, request, context))
+            async def act() -> Any:
+                if isinstance(raw, bytes):
+                    request: Any = call.read(raw)
+                else:
+                    request = _decoded(raw, method.decode)
+                    await context.send_initial_metadata(())  # The edge waits so long for a request, or for this.
+                return await self._until_revoked(call, _answer(behaviour, request, context))
 
-            await call.run(act)
+            return await call.run(act)
 
         return serve
 
-    async def _until_revoked(self, call: "_Call", serving: Awaitable[None]) -> None:
+    async def _until_revoked(self, call: "_Call", serving: Awaitable[Any]) -> Any:
         if call.presented is None:
             return await serving
         token = call.presented.type is CredentialType.TOKEN
@@ -129,13 +132,14 @@ async def _decoded(raw: AsyncIterator[bytes], decode: Callable[[bytes], Message]
         yield decode(message)
 
 
-async def _write_all(behaviour: Any, request: Any, context: Context) -> None:
-    replies = behaviour(request, context)
-    if inspect.isasyncgen(replies):
-        async for reply in replies:
-            await context.write(reply)
-    else:
-        await replies
+async def _answer(behaviour: Any, request: Any, context: Context) -> Any:
+    """Return the answer to a client's stream; answers that are streams are written."""
+    answer = behaviour(request, context)
+    if not inspect.isasyncgen(answer):
+        return await answer
+    async for reply in answer:
+        await context.write(reply)
+    return None
 
 
 class _Method:

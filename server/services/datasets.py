@@ -1,15 +1,19 @@
 """DatasetService."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from weakref import WeakValueDictionary
 
-from server.core import datasets
+from server.core import datasets, uploading
+from server.core.caller import Caller
 from server.core.columns import Column, ColumnType
 from server.core.counts import Drawn
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
 from server.core.errors import Fault, InvalidFields
+from server.core.uploading import Upload
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
+from server.services.uploading import Uploading
 from server.store.engine import Store
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
@@ -29,8 +33,10 @@ _TYPES_TO_PROTO = {type_: number for number, type_ in _TYPES.items()}
 class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
     """Serves datasets to their organization, and counts of them to its workers."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stopping: asyncio.Event) -> None:
+        """Take an event that ends the streams of uploads with UNAVAILABLE; they go on elsewhere."""
         self._store = store
+        self._uploading = Uploading(store, stopping)
         self._counting = asyncio.Lock()  # One at a time, or counts would keep all other scans waiting.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -52,6 +58,23 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         )
         return pb.ListDatasetsResponse(datasets=map(dataset_to_proto, page.items), next_page_token=page.next_page_token)
 
+    async def Upload(self, requests: AsyncIterator[pb.UploadRequest], context: Context) -> pb.Upload:  # noqa: ARG002, N802 - as generated.
+        """Store a stream of rows."""
+        return _upload_to_proto(await self._uploading.serve(requests, current_caller()))
+
+    async def GetUpload(self, request: pb.GetUploadRequest, context: Context) -> pb.Upload:  # noqa: ARG002, N802 - as generated.
+        """Return how far an upload has come."""
+        upload = await self._store.read(uploading.get, caller=current_caller(), upload_id=request.upload_id)
+        return _upload_to_proto(upload)
+
+    async def EraseUser(self, request: pb.EraseUserRequest, context: Context) -> pb.Dataset:  # noqa: ARG002, N802 - as generated.
+        """Erase a user's rows."""
+        caller = current_caller()
+        dataset = await erase_user(
+            self._store, actor=caller, organization_id=caller.tenant, name=request.dataset, user_id=request.user
+        )
+        return dataset_to_proto(dataset)
+
     async def CountUsers(self, request: pb.CountUsersRequest, context: Context) -> pb.CountUsersResponse:  # noqa: ARG002, N802 - as generated.
         """Return anonymised counts."""
         caller = current_caller()
@@ -72,6 +95,19 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         return pb.CountUsersResponse(buckets=buckets, epsilon=answer.cost.epsilon, delta=answer.cost.delta)
 
 
+async def erase_user(store: Store, *, actor: Caller, organization_id: int, name: str, user_id: str) -> Dataset:
+    """Erase a user's rows, in as many transactions as it takes, and return the dataset.
+
+    Raises InvalidFields, DatasetNotFound.
+    """
+    erased = None
+    while erased is None:
+        erased = await store.write(
+            datasets.erase_user, actor=actor, organization_id=organization_id, name=name, user_id=user_id
+        )
+    return erased
+
+
 def dataset_to_proto(dataset: Dataset) -> pb.Dataset:
     """Render a declaration."""
     return pb.Dataset(
@@ -83,6 +119,15 @@ def dataset_to_proto(dataset: Dataset) -> pb.Dataset:
         buckets_per_user=dataset.buckets_per_user,
         version=dataset.version,
         create_time=timestamp(dataset.create_time),
+    )
+
+
+def _upload_to_proto(upload: Upload) -> pb.Upload:
+    return pb.Upload(
+        id=upload.id,
+        dataset=upload.dataset,
+        acknowledged_rows=upload.acknowledged_rows,
+        create_time=timestamp(upload.create_time),
     )
 
 

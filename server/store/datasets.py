@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, insert, select, update
+from sqlalchemy import BigInteger, bindparam, delete, insert, select, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, serial, table_of
@@ -33,7 +33,7 @@ class UserRow(SQLModel, table=True):
     """
 
     __tablename__ = "dataset_rows"
-    __table_args__ = (Index("rows_of_dataset", "dataset_id"),)
+    __table_args__ = (Index("rows_of_user", "dataset_id", "user_id"),)
 
     id: int = serial()
     dataset_id: int = Field(sa_type=BigInteger)
@@ -53,7 +53,7 @@ class AnswerRow(SQLModel, table=True):
 
 
 DATASETS, USER_ROWS, ANSWERS = table_of(DatasetRow), table_of(UserRow), table_of(AnswerRow)
-_D = DATASETS.c
+_D, _R = DATASETS.c, USER_ROWS.c
 
 
 class Declared(NamedTuple):
@@ -106,6 +106,15 @@ _NEW_VERSION = Command(
 _ADD_ROWS = Command(
     insert(USER_ROWS).values(dataset_id=bindparam("dataset_id"), user_id=bindparam("user_id"), data=bindparam("data"))
 )
+_ERASE = Command(
+    delete(USER_ROWS).where(
+        _R.id.in_(
+            select(_R.id)
+            .where(_R.dataset_id == bindparam("dataset_id"), _R.user_id == bindparam("user_id"))
+            .limit(bindparam("most"))
+        )
+    )
+)
 ROW = ("dataset_id", "user_id", "data")
 """What each row given to `add_rows` holds."""
 
@@ -147,3 +156,8 @@ async def new_version(tx: Tx, *, organization_id: int, dataset_id: int, columns:
 async def add_rows(tx: Tx, rows: Sequence[tuple[int, str, str]]) -> None:
     """Store rows, each as ROW says."""
     await tx.insert_many(_ADD_ROWS, ROW, rows)
+
+
+async def erase_rows(tx: Tx, *, dataset_id: int, user_id: str, most: int) -> int:
+    """Delete up to `most` rows of a user, and return how many."""
+    return await tx.run(_ERASE, dataset_id=dataset_id, user_id=user_id, most=most)

@@ -1,11 +1,16 @@
 """What tests of datasets begin with: declared ones, and rows in them."""
 
+from typing import NamedTuple
+
+from sqlalchemy import select
+
 from server.core import datasets, uploads
 from server.core.caller import Caller
 from server.core.columns import Column, ColumnType
 from server.core.datasets import Dataset, Declaration
 from server.core.uploads import Checked
-from server.store.engine import Store
+from server.store.datasets import USER_ROWS
+from server.store.engine import Query, Store, Tx
 
 
 def columns(**types: str) -> tuple[Column, ...]:
@@ -45,3 +50,22 @@ async def fill(store: Store, caller: Caller, values: list, name: str = "heights"
             for number, value in enumerate(values)
         },
     )
+
+
+class Kept(NamedTuple):
+    """A stored row."""
+
+    user_id: str
+    data: str
+
+
+_KEPT = Query(select(USER_ROWS.c.user_id, USER_ROWS.c.data).order_by(USER_ROWS.c.id), Kept)
+
+
+async def kept_rows(store: Store) -> list[Kept]:
+    """Return all rows of all datasets, in the order in which they were stored."""
+
+    async def everything(tx: Tx) -> list[Kept]:
+        return await tx.all(_KEPT)
+
+    return await store.read(everything)

@@ -1,11 +1,15 @@
 """Declarations of datasets."""
 
+from collections import Counter
+
 import pytest
 
-from server.core import datasets
+from server.core import datasets, events, uploading
 from server.core.columns import Column, ColumnType
 from server.core.errors import DatasetExists, DatasetNotFound, InvalidFields
-from tests.core.filled import dataset, declaration, fill
+from server.store import counts
+from server.store import datasets as stored_datasets
+from tests.core.filled import dataset, declaration, fill, kept_rows, upload
 from tests.core.scenes import organization
 
 
@@ -125,3 +129,91 @@ async def test_pages_go_through_all_datasets_by_name(store):
     second = await store.read(datasets.page, caller=acme, page_size=2, page_token=first.next_page_token)
     assert [[one.name for one in page.items] for page in (first, second)] == [["a", "b"], ["c"]]
     assert second.next_page_token == ""
+
+
+async def erase(store, caller, user, name="heights"):
+    return await store.write(datasets.erase_user, actor=caller, organization_id=caller.tenant, name=name, user_id=user)
+
+
+async def log(store, caller):
+    return await store.read(events.page, organization_id=caller.organization_id, after=0, most=100)
+
+
+async def test_erasing_a_user_takes_all_of_its_rows_and_none_of_others(store):
+    acme, other = await organization(store), await organization(store, "other")
+    for caller, name in ((acme, "heights"), (acme, "weights"), (other, "heights")):
+        await dataset(store, caller, name=name)
+        await upload(store, caller, {user: {name: [{"height": 1}] * 3} for user in ("anna", "anna ", "Anna", "bert")})
+    erased = await erase(store, acme, "anna")
+    assert erased == await store.read(datasets.get, caller=acme, name="heights")
+    assert Counter(row.user_id for row in await kept_rows(store)) == {"anna": 6, "anna ": 9, "Anna": 9, "bert": 9}
+
+
+async def test_erasing_moves_the_dataset_on_and_is_told_without_the_user(store):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await upload(store, acme, {"anna": {"heights": [{"height": 1}]}})
+    assert (await erase(store, acme, "anna")).version == 2
+    (event,) = await log(store, acme)
+    assert (event.action, event.object) == ("dataset.user_erased", events.Object("dataset", "heights"))
+    assert (event.actor_id, event.before, event.after) == (acme.credential_id, {"version": 1}, {"version": 2})
+    assert "anna" not in repr(event)
+
+
+async def test_erasing_somebody_unknown_cannot_be_told_from_erasing_a_user(store):
+    acme = await organization(store)
+    for name in ("one", "two"):
+        await dataset(store, acme, name=name)
+        await upload(store, acme, {"anna": {name: [{"height": 1}]}})
+    known, unknown = await erase(store, acme, "anna", "one"), await erase(store, acme, "nobody", "two")
+    nameless = {"name": "", "create_time": 0}
+    assert known._replace(**nameless) == unknown._replace(**nameless)
+    one, two = await log(store, acme)
+    assert one[2:5] + one[6:] == two[2:5] + two[6:]
+    assert (await erase(store, acme, "anna", "one")).version == 3
+
+
+async def test_answers_that_were_given_stay(store):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [170.5])
+    (found,) = await store.read(stored_datasets.page, organization_id=acme.tenant, after="", most=1)
+    question = {"dataset_id": found.id, "version": 1, "question": "q"}
+    await store.write(counts.keep, **question, answer="a")
+    await erase(store, acme, "user-0")
+    assert await store.read(counts.kept, **question) == "a"
+
+
+async def test_a_user_with_very_many_rows_is_erased_in_pieces(store, monkeypatch):
+    monkeypatch.setattr(datasets, "ERASED_AT_ONCE", 10)
+    acme = await organization(store)
+    await dataset(store, acme)
+    await upload(store, acme, {user: {"heights": [{"height": 1}] * 25} for user in ("anna", "bert")})
+    assert await erase(store, acme, "anna") is None
+    assert await erase(store, acme, "anna") is None
+    assert (len(await kept_rows(store)), await log(store, acme)) == (30, [])
+    assert (await erase(store, acme, "anna")).version == 2
+    assert {row.user_id for row in await kept_rows(store)} == {"bert"}
+    assert len(await log(store, acme)) == 1
+
+
+async def test_an_upload_that_goes_on_does_not_bring_an_erased_user_back(store):
+    acme = await organization(store)
+    await dataset(store, acme)
+    named = {"dataset": "heights", "upload_id": "6b1f2a3c-7d52-4a0e-9b0f-0c1d2e3f4a5b"}
+    for first_row, users in ((0, ["anna", "bert"]), (2, ["cleo"])):
+        stream = await store.write(uploading.begin, caller=acme, **named)
+        assert stream.first_row == first_row
+        rows = [(stream.table.id, user, "[1]") for user in users]
+        await store.write_guarded(uploading.put, stream=stream, first_row=first_row, rows=rows)
+        await erase(store, acme, "anna")
+    assert [row.user_id for row in await kept_rows(store)] == ["bert", "cleo"]
+
+
+async def test_a_dataset_of_others_has_nobody_to_erase(store):
+    acme, other = await organization(store), await organization(store, "other")
+    await dataset(store, acme)
+    for name in ("heights", "weights", "", "\0"):
+        with pytest.raises(DatasetNotFound):
+            await erase(store, other, "anna", name)
+    assert await log(store, other) == []

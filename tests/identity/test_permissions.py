@@ -53,6 +53,9 @@ ALLOWED = {
         "CreateDataset": {ADMIN, FULL},
         "GetDataset": READING | {ADMIN},
         "ListDatasets": READING | {ADMIN},
+        "Upload": WRITING | {UPLOAD_ANY},  # "upload_any: /bulk_insert, Upload"
+        "GetUpload": WRITING | {UPLOAD_ANY},
+        "EraseUser": {ADMIN, FULL},
         "CountUsers": WRITING | WORKING,
     },
     "taskhouse.v1.OrganizationService": {

@@ -16,7 +16,7 @@ from server.core.noise import noisy
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
 from taskhouse.v1.work_pb2 import LeaseName
-from tests.core.filled import fill, upload
+from tests.core.filled import fill, kept_rows, upload
 from tests.core.scenes import HOUSE, organization
 
 
@@ -159,6 +159,7 @@ async def test_another_organization_s_dataset_is_not_found(stub, store, admin):
     for call in (
         stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=stranger),
         stub.CountUsers(asked, metadata=stranger),
+        stub.EraseUser(pb.EraseUserRequest(dataset="heights", user="a"), metadata=stranger),
     ):
         code, reason, _ = await refused(call)
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "DATASET_NOT_FOUND")
@@ -173,5 +174,22 @@ async def test_bad_pages_are_refused_by_field(stub, admin, changes):
 def test_nothing_in_the_contract_reads_rows():
     service = pb.DESCRIPTOR.services_by_name["DatasetService"]
     assert {method.name for method in service.methods} == {
-        "CreateDataset", "GetDataset", "ListDatasets", "CountUsers",
+        "CreateDataset", "GetDataset", "ListDatasets", "Upload", "GetUpload", "EraseUser", "CountUsers",
     }  # fmt: skip
+
+
+async def test_a_user_is_erased(stub, admin, store, acme):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    await upload(store, acme, {user: {"heights": [{"height": 1, "sex": "f"}]} for user in ("anna", "bert")})
+    erased = await stub.EraseUser(pb.EraseUserRequest(dataset="heights", user="anna"), metadata=admin)
+    assert erased == await stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=admin)
+    assert erased.version == 2
+    assert [row.user_id for row in await kept_rows(store)] == ["bert"]
+
+
+@pytest.mark.parametrize("user", ["", "x" * 256, "a\0"])
+async def test_no_user_can_have_such_a_name(stub, admin, user):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    asked = pb.EraseUserRequest(dataset="heights", user=user)
+    code, reason, fields = await refused(stub.EraseUser(asked, metadata=admin))
+    assert (code, reason, fields) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["user"])

@@ -83,6 +83,64 @@ class ListDatasetsResponse(_message.Message):
     next_page_token: str
     def __init__(self, datasets: _Optional[_Iterable[_Union[Dataset, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class UploadRequest(_message.Message):
+    __slots__ = ("start", "rows")
+    START_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    start: UploadStart
+    rows: UploadRows
+    def __init__(self, start: _Optional[_Union[UploadStart, _Mapping]] = ..., rows: _Optional[_Union[UploadRows, _Mapping]] = ...) -> None: ...
+
+class UploadStart(_message.Message):
+    __slots__ = ("dataset", "upload_id")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    upload_id: str
+    def __init__(self, dataset: _Optional[str] = ..., upload_id: _Optional[str] = ...) -> None: ...
+
+class UploadRows(_message.Message):
+    __slots__ = ("first_row", "rows")
+    FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    first_row: int
+    rows: _containers.RepeatedCompositeFieldContainer[UploadRow]
+    def __init__(self, first_row: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[UploadRow, _Mapping]]] = ...) -> None: ...
+
+class UploadRow(_message.Message):
+    __slots__ = ("user", "data")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    data: str
+    def __init__(self, user: _Optional[str] = ..., data: _Optional[str] = ...) -> None: ...
+
+class Upload(_message.Message):
+    __slots__ = ("id", "dataset", "acknowledged_rows", "create_time")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    dataset: str
+    acknowledged_rows: int
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., acknowledged_rows: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetUploadRequest(_message.Message):
+    __slots__ = ("upload_id",)
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    upload_id: str
+    def __init__(self, upload_id: _Optional[str] = ...) -> None: ...
+
+class EraseUserRequest(_message.Message):
+    __slots__ = ("dataset", "user")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    user: str
+    def __init__(self, dataset: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
+
 class CountUsersRequest(_message.Message):
     __slots__ = ("dataset", "column", "bin_width", "lease")
     DATASET_FIELD_NUMBER: _ClassVar[int]

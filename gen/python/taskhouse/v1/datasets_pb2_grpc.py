@@ -40,6 +40,21 @@ class DatasetServiceStub:
                 request_serializer=taskhouse_dot_v1_dot_datasets__pb2.CreateDatasetRequest.SerializeToString,
                 response_deserializer=taskhouse_dot_v1_dot_datasets__pb2.Dataset.FromString,
                 _registered_method=True)
+        self.Upload = channel.stream_unary(
+                '/taskhouse.v1.DatasetService/Upload',
+                request_serializer=taskhouse_dot_v1_dot_datasets__pb2.UploadRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_datasets__pb2.Upload.FromString,
+                _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/taskhouse.v1.DatasetService/GetUpload',
+                request_serializer=taskhouse_dot_v1_dot_datasets__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_datasets__pb2.Upload.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/taskhouse.v1.DatasetService/EraseUser',
+                request_serializer=taskhouse_dot_v1_dot_datasets__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_datasets__pb2.Dataset.FromString,
+                _registered_method=True)
         self.GetDataset = channel.unary_unary(
                 '/taskhouse.v1.DatasetService/GetDataset',
                 request_serializer=taskhouse_dot_v1_dot_datasets__pb2.GetDatasetRequest.SerializeToString,
@@ -66,6 +81,49 @@ class DatasetServiceServicer:
 
         Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (DATASET_EXISTS: there is
         one of this name with other columns).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Upload(self, request_iterator, context):
+        """Stores rows, any number of them, in the order in which they come. The first message is `start`, all others are `rows`.
+        The answer comes when the client has said all, and tells how many rows are stored.
+
+        Rows are stored in batches, each wholly or not at all, and an acknowledged row is committed. Whatever ends the stream,
+        all rows before some number are stored and counted, and none from there on: ask GetUpload for that number and send the
+        rest with the same upload_id. Rows that are sent again are skipped, never stored twice. Of several streams of one upload
+        the last to begin goes on. A bad row ends the stream; the fields of its faults begin with `rows[N]`, N being its number in
+        the upload, and the rows before it are stored.
+
+        A stream moves the dataset to a next version with its first stored rows, and to another when it ends: a question that
+        is asked while it runs is about what was stored by then, and its answer is not told of what came later.
+
+        Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
+        FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
+        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """Returns how much of an upload is stored.
+
+        Who: upload_any; tokens with write access. Errors: NOT_FOUND (UPLOAD_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Erases all rows of a user, those of unfinished uploads too, moves the dataset to its next version and leaves an event
+        that does not name the user. Answers that were given stay. Whether there were such rows is not told, and asking again
+        does no harm. Rows that are uploaded from then on are stored. If the call fails some of the rows may be gone already: ask
+        again.
+
+        Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +165,21 @@ def add_DatasetServiceServicer_to_server(servicer, server):
             'CreateDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDataset,
                     request_deserializer=taskhouse_dot_v1_dot_datasets__pb2.CreateDatasetRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_datasets__pb2.Dataset.SerializeToString,
+            ),
+            'Upload': grpc.stream_unary_rpc_method_handler(
+                    servicer.Upload,
+                    request_deserializer=taskhouse_dot_v1_dot_datasets__pb2.UploadRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_datasets__pb2.Upload.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=taskhouse_dot_v1_dot_datasets__pb2.GetUploadRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_datasets__pb2.Upload.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=taskhouse_dot_v1_dot_datasets__pb2.EraseUserRequest.FromString,
                     response_serializer=taskhouse_dot_v1_dot_datasets__pb2.Dataset.SerializeToString,
             ),
             'GetDataset': grpc.unary_unary_rpc_method_handler(
@@ -152,6 +225,87 @@ class DatasetService:
             target,
             '/taskhouse.v1.DatasetService/CreateDataset',
             taskhouse_dot_v1_dot_datasets__pb2.CreateDatasetRequest.SerializeToString,
+            taskhouse_dot_v1_dot_datasets__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Upload(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/taskhouse.v1.DatasetService/Upload',
+            taskhouse_dot_v1_dot_datasets__pb2.UploadRequest.SerializeToString,
+            taskhouse_dot_v1_dot_datasets__pb2.Upload.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhouse.v1.DatasetService/GetUpload',
+            taskhouse_dot_v1_dot_datasets__pb2.GetUploadRequest.SerializeToString,
+            taskhouse_dot_v1_dot_datasets__pb2.Upload.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhouse.v1.DatasetService/EraseUser',
+            taskhouse_dot_v1_dot_datasets__pb2.EraseUserRequest.SerializeToString,
             taskhouse_dot_v1_dot_datasets__pb2.Dataset.FromString,
             options,
             channel_credentials,

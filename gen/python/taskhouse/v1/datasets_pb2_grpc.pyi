@@ -39,6 +39,37 @@ class DatasetServiceStub:
     Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (DATASET_EXISTS: there is
     one of this name with other columns).
     """
+    Upload: _grpc.StreamUnaryMultiCallable[_datasets_pb2.UploadRequest, _datasets_pb2.Upload]
+    """Stores rows, any number of them, in the order in which they come. The first message is `start`, all others are `rows`.
+    The answer comes when the client has said all, and tells how many rows are stored.
+
+    Rows are stored in batches, each wholly or not at all, and an acknowledged row is committed. Whatever ends the stream,
+    all rows before some number are stored and counted, and none from there on: ask GetUpload for that number and send the
+    rest with the same upload_id. Rows that are sent again are skipped, never stored twice. Of several streams of one upload
+    the last to begin goes on. A bad row ends the stream; the fields of its faults begin with `rows[N]`, N being its number in
+    the upload, and the rows before it are stored.
+
+    A stream moves the dataset to a next version with its first stored rows, and to another when it ends: a question that
+    is asked while it runs is about what was stored by then, and its answer is not told of what came later.
+
+    Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
+    FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
+    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+    """
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadRequest, _datasets_pb2.Upload]
+    """Returns how much of an upload is stored.
+
+    Who: upload_any; tokens with write access. Errors: NOT_FOUND (UPLOAD_NOT_FOUND).
+    """
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.EraseUserRequest, _datasets_pb2.Dataset]
+    """Erases all rows of a user, those of unfinished uploads too, moves the dataset to its next version and leaves an event
+    that does not name the user. Answers that were given stay. Whether there were such rows is not told, and asking again
+    does no harm. Rows that are uploaded from then on are stored. If the call fails some of the rows may be gone already: ask
+    again.
+
+    Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND).
+    """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetRequest, _datasets_pb2.Dataset]
     """Returns the declaration of a dataset.
 
@@ -68,6 +99,37 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
 
     Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (DATASET_EXISTS: there is
     one of this name with other columns).
+    """
+    Upload: _aio.StreamUnaryMultiCallable[_datasets_pb2.UploadRequest, _datasets_pb2.Upload]  # type: ignore[assignment]
+    """Stores rows, any number of them, in the order in which they come. The first message is `start`, all others are `rows`.
+    The answer comes when the client has said all, and tells how many rows are stored.
+
+    Rows are stored in batches, each wholly or not at all, and an acknowledged row is committed. Whatever ends the stream,
+    all rows before some number are stored and counted, and none from there on: ask GetUpload for that number and send the
+    rest with the same upload_id. Rows that are sent again are skipped, never stored twice. Of several streams of one upload
+    the last to begin goes on. A bad row ends the stream; the fields of its faults begin with `rows[N]`, N being its number in
+    the upload, and the rows before it are stored.
+
+    A stream moves the dataset to a next version with its first stored rows, and to another when it ends: a question that
+    is asked while it runs is about what was stored by then, and its answer is not told of what came later.
+
+    Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
+    FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
+    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+    """
+    GetUpload: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadRequest, _datasets_pb2.Upload]  # type: ignore[assignment]
+    """Returns how much of an upload is stored.
+
+    Who: upload_any; tokens with write access. Errors: NOT_FOUND (UPLOAD_NOT_FOUND).
+    """
+    EraseUser: _aio.UnaryUnaryMultiCallable[_datasets_pb2.EraseUserRequest, _datasets_pb2.Dataset]  # type: ignore[assignment]
+    """Erases all rows of a user, those of unfinished uploads too, moves the dataset to its next version and leaves an event
+    that does not name the user. Answers that were given stay. Whether there were such rows is not told, and asking again
+    does no harm. Rows that are uploaded from then on are stored. If the call fails some of the rows may be gone already: ask
+    again.
+
+    Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND).
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetRequest, _datasets_pb2.Dataset]  # type: ignore[assignment]
     """Returns the declaration of a dataset.
@@ -101,6 +163,55 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (DATASET_EXISTS: there is
         one of this name with other columns).
+        """
+
+    @_abc_1.abstractmethod
+    def Upload(
+        self,
+        request_iterator: _MaybeAsyncIterator[_datasets_pb2.UploadRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.Upload, _abc.Awaitable[_datasets_pb2.Upload]]:
+        """Stores rows, any number of them, in the order in which they come. The first message is `start`, all others are `rows`.
+        The answer comes when the client has said all, and tells how many rows are stored.
+
+        Rows are stored in batches, each wholly or not at all, and an acknowledged row is committed. Whatever ends the stream,
+        all rows before some number are stored and counted, and none from there on: ask GetUpload for that number and send the
+        rest with the same upload_id. Rows that are sent again are skipped, never stored twice. Of several streams of one upload
+        the last to begin goes on. A bad row ends the stream; the fields of its faults begin with `rows[N]`, N being its number in
+        the upload, and the rows before it are stored.
+
+        A stream moves the dataset to a next version with its first stored rows, and to another when it ends: a question that
+        is asked while it runs is about what was stored by then, and its answer is not told of what came later.
+
+        Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
+        FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
+        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+        """
+
+    @_abc_1.abstractmethod
+    def GetUpload(
+        self,
+        request: _datasets_pb2.GetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.Upload, _abc.Awaitable[_datasets_pb2.Upload]]:
+        """Returns how much of an upload is stored.
+
+        Who: upload_any; tokens with write access. Errors: NOT_FOUND (UPLOAD_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _datasets_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.Dataset, _abc.Awaitable[_datasets_pb2.Dataset]]:
+        """Erases all rows of a user, those of unfinished uploads too, moves the dataset to its next version and leaves an event
+        that does not name the user. Answers that were given stay. Whether there were such rows is not told, and asking again
+        does no harm. Rows that are uploaded from then on are stored. If the call fails some of the rows may be gone already: ask
+        again.
+
+        Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

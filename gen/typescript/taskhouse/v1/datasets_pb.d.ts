@@ -41,7 +41,7 @@ export declare type Dataset = Message<"taskhouse.v1.Dataset"> & {
   bucketsPerUser: number;
 
   /**
-   * Grows with each upload.
+   * Grows whenever rows come or go: with each upload, and each user that is erased.
    *
    * @generated from field: int32 version = 4;
    */
@@ -188,6 +188,211 @@ export declare type ListDatasetsResponse = Message<"taskhouse.v1.ListDatasetsRes
  * Use `create(ListDatasetsResponseSchema)` to create a new message.
  */
 export declare const ListDatasetsResponseSchema: GenMessage<ListDatasetsResponse>;
+
+/**
+ * What a client says on an upload's stream.
+ *
+ * @generated from message taskhouse.v1.UploadRequest
+ */
+export declare type UploadRequest = Message<"taskhouse.v1.UploadRequest"> & {
+  /**
+   * Exactly one of these.
+   *
+   * @generated from oneof taskhouse.v1.UploadRequest.message
+   */
+  message: {
+    /**
+     * The first message, and only that.
+     *
+     * @generated from field: taskhouse.v1.UploadStart start = 1;
+     */
+    value: UploadStart;
+    case: "start";
+  } | {
+    /**
+     * All other messages.
+     *
+     * @generated from field: taskhouse.v1.UploadRows rows = 2;
+     */
+    value: UploadRows;
+    case: "rows";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message taskhouse.v1.UploadRequest.
+ * Use `create(UploadRequestSchema)` to create a new message.
+ */
+export declare const UploadRequestSchema: GenMessage<UploadRequest>;
+
+/**
+ * Begins an upload, or goes on with it.
+ *
+ * @generated from message taskhouse.v1.UploadStart
+ */
+export declare type UploadStart = Message<"taskhouse.v1.UploadStart"> & {
+  /**
+   * The dataset's name.
+   *
+   * @generated from field: string dataset = 1;
+   */
+  dataset: string;
+
+  /**
+   * A UUID that the client makes: all streams that name it are the same upload.
+   *
+   * @generated from field: string upload_id = 2;
+   */
+  uploadId: string;
+};
+
+/**
+ * Describes the message taskhouse.v1.UploadStart.
+ * Use `create(UploadStartSchema)` to create a new message.
+ */
+export declare const UploadStartSchema: GenMessage<UploadStart>;
+
+/**
+ * Some rows, in their order.
+ *
+ * @generated from message taskhouse.v1.UploadRows
+ */
+export declare type UploadRows = Message<"taskhouse.v1.UploadRows"> & {
+  /**
+   * The number in the upload of the first of these rows, from 0: at most the number of those that were sent before.
+   *
+   * @generated from field: int32 first_row = 1;
+   */
+  firstRow: number;
+
+  /**
+   * 1 to 10,000 rows.
+   *
+   * @generated from field: repeated taskhouse.v1.UploadRow rows = 2;
+   */
+  rows: UploadRow[];
+};
+
+/**
+ * Describes the message taskhouse.v1.UploadRows.
+ * Use `create(UploadRowsSchema)` to create a new message.
+ */
+export declare const UploadRowsSchema: GenMessage<UploadRows>;
+
+/**
+ * A row of a user.
+ *
+ * @generated from message taskhouse.v1.UploadRow
+ */
+export declare type UploadRow = Message<"taskhouse.v1.UploadRow"> & {
+  /**
+   * The user's name, 1 to 255 characters.
+   *
+   * @generated from field: string user = 1;
+   */
+  user: string;
+
+  /**
+   * The row: the JSON text of an object of columns, such as {"height": 170.5}.
+   *
+   * @generated from field: string data = 2;
+   */
+  data: string;
+};
+
+/**
+ * Describes the message taskhouse.v1.UploadRow.
+ * Use `create(UploadRowSchema)` to create a new message.
+ */
+export declare const UploadRowSchema: GenMessage<UploadRow>;
+
+/**
+ * An upload, as far as it has come.
+ *
+ * @generated from message taskhouse.v1.Upload
+ */
+export declare type Upload = Message<"taskhouse.v1.Upload"> & {
+  /**
+   * The client's id of it.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The dataset's name.
+   *
+   * @generated from field: string dataset = 2;
+   */
+  dataset: string;
+
+  /**
+   * How many rows are stored: the number of the row to go on with.
+   *
+   * @generated from field: int32 acknowledged_rows = 3;
+   */
+  acknowledgedRows: number;
+
+  /**
+   * When it began.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 4;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message taskhouse.v1.Upload.
+ * Use `create(UploadSchema)` to create a new message.
+ */
+export declare const UploadSchema: GenMessage<Upload>;
+
+/**
+ * Asks for one upload.
+ *
+ * @generated from message taskhouse.v1.GetUploadRequest
+ */
+export declare type GetUploadRequest = Message<"taskhouse.v1.GetUploadRequest"> & {
+  /**
+   * The client's id of it.
+   *
+   * @generated from field: string upload_id = 1;
+   */
+  uploadId: string;
+};
+
+/**
+ * Describes the message taskhouse.v1.GetUploadRequest.
+ * Use `create(GetUploadRequestSchema)` to create a new message.
+ */
+export declare const GetUploadRequestSchema: GenMessage<GetUploadRequest>;
+
+/**
+ * Asks to erase a user.
+ *
+ * @generated from message taskhouse.v1.EraseUserRequest
+ */
+export declare type EraseUserRequest = Message<"taskhouse.v1.EraseUserRequest"> & {
+  /**
+   * The dataset's name.
+   *
+   * @generated from field: string dataset = 1;
+   */
+  dataset: string;
+
+  /**
+   * The user's name as it was uploaded.
+   *
+   * @generated from field: string user = 2;
+   */
+  user: string;
+};
+
+/**
+ * Describes the message taskhouse.v1.EraseUserRequest.
+ * Use `create(EraseUserRequestSchema)` to create a new message.
+ */
+export declare const EraseUserRequestSchema: GenMessage<EraseUserRequest>;
 
 /**
  * Asks how many users fall into each bin.
@@ -343,6 +548,58 @@ export declare const DatasetService: GenService<{
   createDataset: {
     methodKind: "unary";
     input: typeof CreateDatasetRequestSchema;
+    output: typeof DatasetSchema;
+  },
+  /**
+   * Stores rows, any number of them, in the order in which they come. The first message is `start`, all others are `rows`.
+   * The answer comes when the client has said all, and tells how many rows are stored.
+   *
+   * Rows are stored in batches, each wholly or not at all, and an acknowledged row is committed. Whatever ends the stream,
+   * all rows before some number are stored and counted, and none from there on: ask GetUpload for that number and send the
+   * rest with the same upload_id. Rows that are sent again are skipped, never stored twice. Of several streams of one upload
+   * the last to begin goes on. A bad row ends the stream; the fields of its faults begin with `rows[N]`, N being its number in
+   * the upload, and the rows before it are stored.
+   *
+   * A stream moves the dataset to a next version with its first stored rows, and to another when it ends: a question that
+   * is asked while it runs is about what was stored by then, and its answer is not told of what came later.
+   *
+   * Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
+   * ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
+   * FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
+   * (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+   *
+   * @generated from rpc taskhouse.v1.DatasetService.Upload
+   */
+  upload: {
+    methodKind: "client_streaming";
+    input: typeof UploadRequestSchema;
+    output: typeof UploadSchema;
+  },
+  /**
+   * Returns how much of an upload is stored.
+   *
+   * Who: upload_any; tokens with write access. Errors: NOT_FOUND (UPLOAD_NOT_FOUND).
+   *
+   * @generated from rpc taskhouse.v1.DatasetService.GetUpload
+   */
+  getUpload: {
+    methodKind: "unary";
+    input: typeof GetUploadRequestSchema;
+    output: typeof UploadSchema;
+  },
+  /**
+   * Erases all rows of a user, those of unfinished uploads too, moves the dataset to its next version and leaves an event
+   * that does not name the user. Answers that were given stay. Whether there were such rows is not told, and asking again
+   * does no harm. Rows that are uploaded from then on are stored. If the call fails some of the rows may be gone already: ask
+   * again.
+   *
+   * Who: admin; tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND).
+   *
+   * @generated from rpc taskhouse.v1.DatasetService.EraseUser
+   */
+  eraseUser: {
+    methodKind: "unary";
+    input: typeof EraseUserRequestSchema;
     output: typeof DatasetSchema;
   },
   /**

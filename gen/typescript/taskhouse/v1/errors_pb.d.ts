@@ -169,6 +169,27 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INTERNAL = 20;
    */
   INTERNAL = 20,
+
+  /**
+   * The caller's organization has no upload of this id. Status: NOT_FOUND. Metadata: upload_id.
+   *
+   * @generated from enum value: ERROR_REASON_UPLOAD_NOT_FOUND = 21;
+   */
+  UPLOAD_NOT_FOUND = 21,
+
+  /**
+   * A later stream has taken over the upload. Status: ABORTED. Metadata: upload_id.
+   *
+   * @generated from enum value: ERROR_REASON_UPLOAD_TAKEN_OVER = 22;
+   */
+  UPLOAD_TAKEN_OVER = 22,
+
+  /**
+   * Nothing came on the stream for too long. Status: DEADLINE_EXCEEDED. Metadata: seconds.
+   *
+   * @generated from enum value: ERROR_REASON_STREAM_IDLE = 23;
+   */
+  STREAM_IDLE = 23,
 }
 
 /**

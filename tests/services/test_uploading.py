@@ -1,0 +1,269 @@
+"""DatasetService.Upload and GetUpload, over gRPC."""
+
+import asyncio
+import contextlib
+import uuid
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+
+from server.core import credentials, datasets
+from server.core.caller import Role
+from server.core.errors import StreamIdle
+from server.services.uploading import BATCH, MAX_ROWS_A_MESSAGE, MAX_WAITING, Uploading
+from taskhouse.v1 import datasets_pb2 as pb
+from taskhouse.v1 import datasets_pb2_grpc
+from tests.core.filled import dataset, kept_rows
+from tests.core.scenes import HOUSE, organization
+from tests.services.test_datasets import bearer, refused
+
+
+@pytest_asyncio.fixture
+async def stub(server):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield datasets_pb2_grpc.DatasetServiceStub(channel)
+
+
+@pytest_asyncio.fixture
+async def acme(store):
+    caller = await organization(store)
+    await dataset(store, caller)
+    return caller
+
+
+@pytest_asyncio.fixture
+async def writer(store, acme):
+    return await bearer(store, "acme", Role.TOKEN_WRITE)
+
+
+@pytest.fixture
+def upload_id():
+    return str(uuid.uuid4())
+
+
+def start(upload_id, name="heights") -> pb.UploadRequest:
+    return pb.UploadRequest(start=pb.UploadStart(dataset=name, upload_id=upload_id))
+
+
+def rows(first_row: int, *users: str, data: str = '{"height": 170}') -> pb.UploadRequest:
+    sent = [pb.UploadRow(user=user, data=data) for user in users]
+    return pb.UploadRequest(rows=pb.UploadRows(first_row=first_row, rows=sent))
+
+
+def numbered(first_row: int, count: int) -> pb.UploadRequest:
+    return rows(first_row, *(f"u{number}" for number in range(first_row, first_row + count)))
+
+
+async def users_in(store) -> list[str]:
+    return [row.user_id for row in await kept_rows(store)]
+
+
+async def until_acknowledged(stub, writer, upload_id, count) -> None:
+    """Wait until so many rows are stored."""
+    asked = pb.GetUploadRequest(upload_id=upload_id)
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # It has not begun yet.
+                if (await stub.GetUpload(asked, metadata=writer)).acknowledged_rows == count:
+                    return
+            await asyncio.sleep(0.005)
+
+
+async def test_a_stream_is_stored_in_its_order_and_acknowledged(stub, writer, store, upload_id):
+    messages = [
+        start(upload_id),
+        rows(0, "b", "a"),
+        numbered(2, MAX_ROWS_A_MESSAGE),
+        numbered(2 + MAX_ROWS_A_MESSAGE, 1),
+    ]
+    upload = await stub.Upload(iter(messages), metadata=writer)
+    assert (upload.id, upload.dataset, upload.acknowledged_rows) == (upload_id, "heights", 3 + MAX_ROWS_A_MESSAGE)
+    assert upload.create_time.seconds > 1_700_000_000
+    assert await users_in(store) == ["b", "a", *(f"u{number}" for number in range(2, 3 + MAX_ROWS_A_MESSAGE))]
+    assert await stub.GetUpload(pb.GetUploadRequest(upload_id=upload_id), metadata=writer) == upload
+
+
+async def test_many_small_messages_make_few_versions_and_lose_nothing(stub, writer, store, acme, upload_id):
+    messages = [start(upload_id), *(numbered(number, 1) for number in range(2000))]
+    assert (await stub.Upload(iter(messages), metadata=writer)).acknowledged_rows == 2000
+    assert await users_in(store) == [f"u{number}" for number in range(2000)]
+    assert (await store.read(datasets.get, caller=acme, name="heights")).version == 2
+
+
+async def test_what_is_sent_again_is_stored_once(stub, writer, store, upload_id):
+    await stub.Upload(iter([start(upload_id), numbered(0, 5), numbered(3, 4)]), metadata=writer)
+    again = [start(upload_id), numbered(0, 2), numbered(1, 9)]
+    assert (await stub.Upload(iter(again), metadata=writer)).acknowledged_rows == 10
+    assert await users_in(store) == [f"u{number}" for number in range(10)]
+
+
+async def test_a_stream_that_breaks_off_goes_on_from_what_was_acknowledged(stub, writer, store, acme, upload_id):
+    call = stub.Upload(metadata=writer)
+    await call.write(start(upload_id))
+    await call.write(numbered(0, 300))
+    await until_acknowledged(stub, writer, upload_id, 300)
+    call.cancel()
+    upload = await stub.Upload(iter([start(upload_id), numbered(300, 100)]), metadata=writer)
+    assert upload.acknowledged_rows == 400
+    assert await users_in(store) == [f"u{number}" for number in range(400)]
+
+
+async def test_a_stream_that_is_cut_off_moves_the_dataset_to_another_version(stub, writer, store, acme, upload_id):
+    call = stub.Upload(metadata=writer)
+    await call.write(start(upload_id))
+    await call.write(numbered(0, 1))
+    await until_acknowledged(stub, writer, upload_id, 1)
+    call.cancel()
+    async with asyncio.timeout(10):
+        while (await store.read(datasets.get, caller=acme, name="heights")).version < 2:  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(0.005)
+
+
+async def test_of_two_streams_the_later_goes_on_and_the_earlier_is_told(stub, writer, store, upload_id):
+    earlier = stub.Upload(metadata=writer)
+    await earlier.write(start(upload_id))
+    await earlier.write(numbered(0, 2))
+    await until_acknowledged(stub, writer, upload_id, 2)
+    assert (await stub.Upload(iter([start(upload_id), numbered(2, 2)]), metadata=writer)).acknowledged_rows == 4
+    await earlier.write(rows(2, "x", "y"))
+    await earlier.done_writing()
+    assert (await refused(earlier))[:2] == (grpc.StatusCode.ABORTED, "UPLOAD_TAKEN_OVER")
+    assert await users_in(store) == ["u0", "u1", "u2", "u3"]
+
+
+async def test_a_bad_row_ends_the_stream_and_those_before_it_stay(stub, writer, store, acme, upload_id):
+    bad = rows(0, *"abc")
+    bad.rows.rows[2].data = '{"height": "tall", "sex": 1}'
+    code, reason, fields = await refused(stub.Upload(iter([start(upload_id), bad, numbered(3, 1)]), metadata=writer))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert fields == ["rows[2].height", "rows[2].sex"]
+    assert await users_in(store) == ["a", "b"]
+    upload = await stub.GetUpload(pb.GetUploadRequest(upload_id=upload_id), metadata=writer)
+    assert upload.acknowledged_rows == 2
+    assert (await store.read(datasets.get, caller=acme, name="heights")).version == 2
+    assert (await stub.Upload(iter([start(upload_id), rows(2, "c")]), metadata=writer)).acknowledged_rows == 3
+
+
+BEGIN = start("6b1f2a3c-7d52-4a0e-9b0f-0c1d2e3f4a5b")
+BROKEN, FIELD = ("FAILED_PRECONDITION", "PROTOCOL_BROKEN", []), ("INVALID_ARGUMENT", "INVALID_FIELD")
+WRONG = {
+    "no start": ([rows(0, "a")], BROKEN),
+    "nothing": ([], BROKEN),
+    "an empty message": ([pb.UploadRequest()], BROKEN),
+    "two starts": ([BEGIN, BEGIN], BROKEN),
+    "an empty message later": ([BEGIN, pb.UploadRequest()], BROKEN),
+    "no id": ([start("")], (*FIELD, ["start.upload_id"])),
+    "no dataset": ([start(BEGIN.start.upload_id, "")], ("NOT_FOUND", "DATASET_NOT_FOUND", [])),
+    "no rows": ([BEGIN, rows(0)], (*FIELD, ["rows.rows"])),
+    "too many rows": ([BEGIN, rows(0, *["a"] * (MAX_ROWS_A_MESSAGE + 1))], (*FIELD, ["rows.rows"])),
+    "a gap": ([BEGIN, rows(1, "a")], (*FIELD, ["rows.first_row"])),
+    "a number below 0": ([BEGIN, rows(-1, "a")], (*FIELD, ["rows.first_row"])),
+    "no JSON": ([BEGIN, rows(0, "a", data="x")], (*FIELD, ["rows[0].data"])),
+    "no user": ([BEGIN, rows(0, "")], (*FIELD, ["rows[0].user"])),
+    "a large row": ([BEGIN, rows(0, "a", data=" " * 1024 * 1024)], ("RESOURCE_EXHAUSTED", "TOO_LARGE", [])),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_what_is_wrong_is_told(stub, writer, store, case):
+    messages, (code, reason, fields) = WRONG[case]
+    assert await refused(stub.Upload(iter(messages), metadata=writer)) == (grpc.StatusCode[code], reason, fields)
+    assert await users_in(store) == []
+
+
+async def test_what_came_before_a_message_that_cannot_be_read_is_stored(server, writer, store, upload_id):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        raw = channel.stream_unary("/taskhouse.v1.DatasetService/Upload")
+        good = [message.SerializeToString() for message in (start(upload_id), numbered(0, 3))]
+        code, reason, _ = await refused(raw(iter([*good, b"\xff"]), metadata=writer))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE_REQUEST")
+    assert await users_in(store) == ["u0", "u1", "u2"]
+
+
+async def test_an_upload_id_belongs_to_one_dataset_and_one_organization(stub, writer, store, acme, upload_id):
+    await dataset(store, acme, name="weights")
+    await stub.Upload(iter([start(upload_id)]), metadata=writer)
+    taken = await refused(stub.Upload(iter([start(upload_id, "weights")]), metadata=writer))
+    assert taken[:2] == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    await organization(store, "other")
+    stranger = await bearer(store, "other", Role.TOKEN_WRITE)
+    code, reason, _ = await refused(stub.GetUpload(pb.GetUploadRequest(upload_id=upload_id), metadata=stranger))
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "UPLOAD_NOT_FOUND")
+
+
+async def test_an_unknown_upload_is_not_found(stub, writer):
+    for upload_id in ("", "x", str(uuid.uuid4())):
+        code, reason, _ = await refused(stub.GetUpload(pb.GetUploadRequest(upload_id=upload_id), metadata=writer))
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "UPLOAD_NOT_FOUND")
+
+
+async def test_who_may_not_upload_is_refused_before_anything_is_read(stub, store, acme, upload_id):
+    reader = await bearer(store, "acme", Role.TOKEN_READ)
+    code, reason, _ = await refused(stub.Upload(metadata=reader))
+    assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+    code, reason, _ = await refused(stub.Upload())
+    assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "NOT_AUTHENTICATED")
+
+
+async def test_a_revoked_credential_ends_its_stream_and_what_was_acknowledged_stays(
+    stub, store, acme, writer, upload_id
+):
+    call = stub.Upload(metadata=writer)
+    await call.write(start(upload_id))
+    await call.write(numbered(0, 2))
+    await until_acknowledged(stub, writer, upload_id, 2)
+    (token,) = (await store.read(credentials.page, caller=acme, organization="", page_size=10, page_token="")).items
+    await store.write(credentials.revoke, caller=HOUSE, credential_id=token.id)
+    async with asyncio.timeout(5):
+        assert (await refused(call))[:2] == (grpc.StatusCode.UNAUTHENTICATED, "NOT_AUTHENTICATED")
+    assert await users_in(store) == ["u0", "u1"]
+
+
+async def test_a_server_that_stops_ends_its_streams_with_what_they_sent_stored(stub, server, store, writer, upload_id):
+    call = stub.Upload(metadata=writer)
+    await call.write(start(upload_id))
+    await call.write(numbered(0, 2))
+    await until_acknowledged(stub, writer, upload_id, 2)
+    server.stopping.set()
+    async with asyncio.timeout(5):
+        assert (await refused(call))[:2] == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
+    assert await users_in(store) == ["u0", "u1"]
+
+
+async def test_a_stream_on_which_nothing_comes_is_ended(store, acme, upload_id):
+    async def silent():
+        yield start(upload_id)
+        yield numbered(0, 2)
+        await asyncio.Event().wait()
+
+    with pytest.raises(StreamIdle):
+        await Uploading(store, asyncio.Event(), idle_seconds=0.05).serve(silent(), acme)
+    assert await users_in(store) == ["u0", "u1"]
+
+
+async def test_no_more_rows_are_read_ahead_of_a_slow_store_than_may_wait(store, acme, upload_id, monkeypatch):
+    read, written, ahead, write = 0, 0, 0, store.write_guarded
+
+    async def slow(*args, **kwargs):
+        nonlocal written, ahead
+        await asyncio.sleep(0.02)  # The store is what is slow; nothing is waited for.
+        ahead = max(ahead, read - written)
+        answer = await write(*args, **kwargs)
+        written += 1
+        return answer
+
+    async def many():
+        nonlocal read
+        yield start(upload_id)
+        for number in range(30):
+            read += 1
+            yield numbered(number * BATCH, BATCH)
+
+    monkeypatch.setattr(store, "write_guarded", slow)
+    upload = await Uploading(store, asyncio.Event()).serve(many(), acme)
+    assert upload.acknowledged_rows == 30 * BATCH
+    assert (
+        2 <= ahead <= (BATCH + MAX_WAITING) // BATCH + 1
+    )  # one on its way, those that wait, and the one that came last
