@@ -24,6 +24,8 @@ class BadSettings(Exception):
 
 _ADDRESS = re.compile(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:.]+(?:%[^\s\]]+)?\]):([0-9]{1,5})")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+_NAME = re.compile(r"[a-zA-Z0-9.-]{1,253}|[0-9a-fA-F:.]+")
+OFF = "off"  # in place of an address: there is no such listener
 _TEXTS = {
     "bool_parsing": "must be true or false",
     "extra_forbidden": "is no setting",
@@ -45,18 +47,31 @@ def _address(text: str) -> str:
     return text
 
 
+def _listener(text: str) -> str:
+    return text if text == OFF else _address(text)
+
+
 def _origin(text: str) -> str:
     if not _ORIGIN.fullmatch(text):
         raise ValueError("must be the origin of a web page as browsers send it, for example https://app.example:8080")
     return text
 
 
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("must be a host's name or address, for example taskhouse.example or 192.0.2.1")
+    return text
+
+
+def _several(given: object) -> object:
+    return given.replace(",", " ").split() if isinstance(given, str) else given
+
+
 Address = Annotated[str, AfterValidator(_address)]
-Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_origin)], ...],
-    NoDecode,  # In the environment they stand between commas, as people write lists there.
-    BeforeValidator(lambda given: given.replace(",", " ").split() if isinstance(given, str) else given),
-]
+Listener = Annotated[str, AfterValidator(_listener)]
+# In the environment lists stand between commas, as people write them there.
+Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], NoDecode, BeforeValidator(_several)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_several)]
 
 
 class Settings(BaseSettings):
@@ -65,15 +80,29 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TASKHOUSE_", frozen=True, extra="forbid")
 
     data: Path = Field(Path("data"), description="Folder of the database, the authority and the sockets.")
-    http: Address = Field(
-        "127.0.0.1:8080", description="Plain listener, for trying things out: no client certificates."
+    http: Listener = Field(
+        "127.0.0.1:8080",
+        description="Plain listener, for trying things out: no client certificates. In production: off.",
     )
     https: Address = Field("127.0.0.1:8443", description="TLS listener; 0.0.0.0:8443 lets other machines in.")
     processes: int = Field(1, ge=1, le=64, description="Server processes.")
+    https_names: Names = Field(
+        (), description="Further names or addresses of this host, for the certificate that the house makes itself."
+    )
+    https_certificate: Path | None = Field(
+        None, description="PEM file of a certificate with its chain, in place of the house's own; with https_key."
+    )
+    https_key: Path | None = Field(None, description="PEM file of that certificate's private key, without a password.")
+    max_connections: int = Field(
+        10_000, ge=10, le=1_000_000, description="Clients' connections at a time; more are closed at once."
+    )
     web_origins: Origins = Field(
         (), description="Origins of the web pages whose scripts may call, as https://app.example; none: no page's."
     )
     envoy_concurrency: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")
+    envoy_heap_mb: int = Field(
+        4096, ge=256, le=1_048_576, description="Envoy's memory, in MiB; near it calls are refused with 503."
+    )
     reflection: bool = Field(default=True, description="Whether gRPC reflection is served.")
     drain_seconds: float = Field(20.0, ge=0, le=600, description="How long a stopping part waits for calls under way.")
     worker_capacity: int = Field(4, ge=1, le=1000, description="Tasks that the house's own worker does at a time.")
@@ -134,6 +163,8 @@ def load(config: Path | None = None, **options: object) -> Settings:
         raise BadSettings("; ".join(_told(**fault) for fault in error.errors())) from error
     except ValueError as error:  # TOML's own errors.
         raise BadSettings(f"{config or 'config.toml'}: {error}") from error
+    if bool(settings.https_certificate) != bool(settings.https_key):
+        raise BadSettings("https_certificate and https_key go together: give both or neither")
     if settings.http == settings.https:
         raise BadSettings(f"http and https must be different addresses, not both {settings.http}")
     return settings

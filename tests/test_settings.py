@@ -1,5 +1,7 @@
 """How the settings are read, and what is told of wrong ones."""
 
+import re
+
 import pytest
 
 from server.settings import BadSettings, load, split_address
@@ -73,3 +75,20 @@ def test_web_origins_are_a_list_or_stand_between_commas(tmp_path, monkeypatch):
 def test_what_no_browser_sends_as_an_origin_is_refused(tmp_path, origin):
     with pytest.raises(BadSettings, match=r"^web_origins\.1: must be the origin of a web page .*$"):
         load(data=tmp_path, web_origins=["https://a.example", origin])
+
+
+def test_the_plain_listener_can_be_off_and_the_tls_listener_cannot(tmp_path):
+    assert load(data=tmp_path, http="off").http == "off"
+    with pytest.raises(BadSettings, match=f"^https: {re.escape(ADDRESS)}$"):
+        load(data=tmp_path, https="off")
+
+
+def test_a_certificate_needs_its_key(tmp_path):
+    with pytest.raises(BadSettings, match="^https_certificate and https_key go together: give both or neither$"):
+        load(data=tmp_path, https_certificate="a.pem")
+
+
+def test_further_names_are_names_or_addresses(tmp_path):
+    assert load(data=tmp_path, https_names="a.example, ::1").https_names == ("a.example", "::1")
+    with pytest.raises(BadSettings, match=r"^https_names\.0: must be a host's name or address, .*$"):
+        load(data=tmp_path, https_names="https://a.example/")

@@ -17,7 +17,7 @@ from server.cli.edge import config_for
 from server.cli.house import make_data_folder
 from server.cli.serve import READY
 from server.journal import Journal
-from server.settings import Settings, load, split_address
+from server.settings import OFF, Settings, load, split_address
 from server.sockets import admin_socket, clear, server_socket
 from server.store import migrate
 from server.supervisor import FATAL, TICK_SECONDS, House, Part, PartFailed, say
@@ -43,6 +43,8 @@ def up(
     that dies later is started again.
     """
     settings = load(config, data=data, http=http, https=https, processes=processes)
+    if tour and settings.http == OFF:
+        raise click.ClickException("the tour needs the plain listener: give --http HOST:PORT")
     make_data_folder(settings.data)
     with _only_one(settings.data):
         was_killed = clear(settings.data, within=CLEAR_SECONDS)
@@ -58,7 +60,7 @@ def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
     try:
         house.start()
         if not house.stopping:
-            print(f"ready http=http://{settings.http} https=https://{settings.https}", flush=True)
+            print("ready", *(f"{name}={name}://{where}" for name, where in _listeners(settings)), flush=True)
             if tour:
                 house.run_beside(_tour(settings))
         house.watch()
@@ -93,13 +95,21 @@ def _house(settings: Settings, config: Path | None) -> House:
     )
 
 
+def _listeners(settings: Settings) -> list[tuple[str, str]]:
+    return [(name, where) for name, where in (("http", settings.http), ("https", settings.https)) if where != OFF]
+
+
 def _answering(settings: Settings) -> Callable[[], bool]:
-    host, port = split_address(settings.http)
+    """Return what asks for the house's health through Envoy, or where it cannot without TLS, Envoy for its own."""
 
     def answers() -> bool:
-        connection = http.client.HTTPConnection(host, port, timeout=1)
+        connection: http.client.HTTPConnection
+        if settings.http == OFF:
+            connection, path = _AdminConnection(admin_socket(settings.data)), "/ready"
+        else:
+            connection, path = http.client.HTTPConnection(*split_address(settings.http), timeout=1), "/health"
         try:
-            connection.request("GET", "/health")
+            connection.request("GET", path)
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
@@ -146,8 +156,8 @@ def _await_free(settings: Settings, *, within: float) -> None:
     while True:
         try:
             with ExitStack() as probes:
-                for option, address in (("--http", settings.http), ("--https", settings.https)):
-                    probes.enter_context(_listening(address, option))
+                for name, address in _listeners(settings):
+                    probes.enter_context(_listening(address, f"--{name}"))
                 return
         except click.ClickException:
             if time.monotonic() >= deadline:
