@@ -9,7 +9,7 @@ from server.store.retention import State as State
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
 CLAIM_PERIOD = 30 * SECOND  # How long a process that sweeps may keep still until another one takes over.
-MOST_ROWS = 500  # In one slice.
+MOST_ROWS = 200  # In one slice: some milliseconds.
 MOST_COUNTED = 10_000
 
 

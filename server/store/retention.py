@@ -78,7 +78,9 @@ _DUE_RESULTS = (
     select(_R.id)
     .select_from(TASKS.join(RESULTS, _R.task_id == _T.id))
     .where(_WITH_RESULTS, _DUE)
-    .order_by(*_OLDEST_FIRST, _R.publish_time, _R.id)
+    .order_by(
+        *_OLDEST_FIRST
+    )  # Not by the results' times as well: a task with very many would be sorted for each slice.
     .limit(_MOST)
     .correlate(None)
 )
@@ -126,7 +128,7 @@ async def finish(tx: Tx, *, due_time: int) -> None:
 
 
 async def sweep_results(tx: Tx, *, before: int, most: int) -> int:
-    """Remove results of tasks that ended before this time, the oldest first, and return how many there were."""
+    """Remove results of tasks that ended before this time, those of the first task first; return how many."""
     swept = Counter(one.task_id for one in await tx.all(_SWEEP_RESULTS, before=before, most=most))
     if swept:
         removed = [{"task_id": task_id, "results": results} for task_id, results in swept.items()]
