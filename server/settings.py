@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, ValidationInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -16,6 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from server.store.address import DatabaseAddress, PostgresAddress
 
 
 class BadSettings(Exception):
@@ -57,6 +59,12 @@ def _origin(text: str) -> str:
     return text
 
 
+def _database(given: str | DatabaseAddress, info: ValidationInfo) -> DatabaseAddress:
+    if isinstance(given, Path | PostgresAddress):
+        return given
+    return PostgresAddress.parse(str(given)) if given else info.data.get("data", Path()) / "taskhouse.db"
+
+
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("must be a host's name or address, for example taskhouse.example or 192.0.2.1")
@@ -69,6 +77,7 @@ def _several(given: object) -> object:
 
 Address = Annotated[str, AfterValidator(_address)]
 Listener = Annotated[str, AfterValidator(_listener)]
+Database = Annotated[DatabaseAddress, PlainValidator(_database)]
 # In the environment lists stand between commas, as people write them there.
 Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], NoDecode, BeforeValidator(_several)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_several)]
@@ -80,6 +89,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TASKHOUSE_", frozen=True, extra="forbid")
 
     data: Path = Field(Path("data"), description="Folder of the database, the authority and the sockets.")
+    database: Database = Field(
+        "",
+        validate_default=True,
+        description="PostgreSQL database, as postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: SQLite in `data`.",
+    )
     http: Listener = Field(
         "127.0.0.1:8080",
         description="Plain listener, for trying things out: no client certificates. In production: off.",
@@ -118,11 +132,6 @@ class Settings(BaseSettings):
     logs_days: float = Field(30, ge=0, le=36_500, description="How long DIR/parts.log remembers a death; 0: for ever.")
     sweep_seconds: float = Field(60, ge=0.1, le=86_400, description="How often the house looks for what is too old.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
-
-    @property
-    def database(self) -> Path:
-        """The SQLite database's file."""
-        return self.data / "taskhouse.db"
 
     @classmethod
     def settings_customise_sources(

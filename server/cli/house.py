@@ -20,7 +20,7 @@ from server.core.caller import Caller, Role
 from server.settings import Settings, load
 from server.store import migrate
 from server.store.engine import Store, StoreUnavailable
-from server.store.sqlite import SqliteStore
+from server.store.opening import open_store
 
 COMMAND_LINE = Caller("command-line", Role.OPERATOR, None, "", "", "command line")
 """Who calls the verbs of a command: whoever may write in DIR operates the house."""
@@ -58,16 +58,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+database_option = click.option(
+    "--database",
+    metavar="URL",
+    help="PostgreSQL, postgresql://USER@HOST/NAME; default: $TASKHOUSE_DATABASE, else SQLite in DIR."
+    " Every user of a machine can see its commands: give a password in the environment or the settings file.",
+)
+
+
 def house_options(command: Callable[Concatenate[Settings, P], T]) -> Callable[..., T]:
-    """Give a command `--data` and `--config`, and the settings read with them as its first argument."""
+    """Give a command `--data`, `--database` and `--config`, and the settings read with them as its first argument."""
 
     @click.option(
         "--data", type=click.Path(path_type=Path), help="Folder of the house; default: $TASKHOUSE_DATA, else ./data."
     )
+    @database_option
     @click.option("--config", type=click.Path(path_type=Path), help="Settings file; default: DIR/config.toml.")
     @functools.wraps(command)
-    def loaded(*args: Any, data: Path | None, config: Path | None, **kwargs: Any) -> T:
-        return command(load(config, data=data), *args, **kwargs)
+    def loaded(*args: Any, data: Path | None, database: str | None, config: Path | None, **kwargs: Any) -> T:
+        return command(load(config, data=data, database=database), *args, **kwargs)
 
     return loaded
 
@@ -113,7 +122,7 @@ def make_data_folder(path: Path) -> None:
 
 def need_house(settings: Settings) -> None:
     """Refuse a folder that has no house."""
-    if not settings.database.is_file():
+    if isinstance(settings.database, Path) and not settings.database.is_file():
         command = f"taskhouse up --data {shlex.quote(str(settings.data))}"
         raise click.ClickException(f"no house in {settings.data}: start one with `{command}`, or give another --data")
 
@@ -122,7 +131,7 @@ def in_house(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     """Run `work` on the house's store, made or migrated first if need be; whether the house runs does not matter."""
 
     async def opened() -> T:
-        store = SqliteStore(settings.database)
+        store = await open_store(settings.database)
         try:
             return await work(store)
         finally:
@@ -143,6 +152,8 @@ def remedy(failure: Exception) -> str:
 
 def _store_remedy(failure: StoreUnavailable) -> str | None:
     cause = failure.__cause__
+    if failure.remedy:
+        return failure.remedy
     if isinstance(cause, OSError):
         return _ROOM
     error = getattr(cause, "orig", cause)  # SQLAlchemy wraps what its driver raised.

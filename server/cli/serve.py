@@ -14,7 +14,7 @@ from server.identity.authority import Authority
 from server.settings import Settings
 from server.sockets import server_socket, sole_listener
 from server.store import migrate
-from server.store.sqlite import SqliteStore
+from server.store.opening import open_store
 from server.wiring import build_server
 
 READY = "server ready"
@@ -36,7 +36,7 @@ def serve(settings: Settings, socket: Path | None, number: int) -> None:
 
 
 async def _serve(settings: Settings, path: Path) -> None:
-    store = SqliteStore(settings.database)
+    store = await open_store(settings.database)
     authority = Authority.open(settings.data)
     server = build_server(store=store, authority=authority, address=f"unix:{path}", reflect=settings.reflection)
     stop = asyncio.Event()

@@ -14,7 +14,7 @@ import click
 
 from server import edge
 from server.cli.edge import config_for
-from server.cli.house import make_data_folder
+from server.cli.house import database_option, make_data_folder
 from server.cli.serve import READY
 from server.journal import Journal
 from server.settings import OFF, Settings, load, split_address
@@ -29,20 +29,28 @@ CLEAR_SECONDS = 10.0  # How long the parts of a house whose `up` was killed may 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the house; default: ./data.")
+@database_option
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file; default: DIR/config.toml.")
 @click.option("--http", metavar="HOST:PORT", help="Plain listener; default: 127.0.0.1:8080.")
 @click.option("--https", metavar="HOST:PORT", help="TLS listener; default: 127.0.0.1:8443.")
 @click.option("--processes", type=int, help="Server processes; default: 1.")
 @click.option("--tour", is_flag=True, help="Show the demonstration once the house answers.")
 def up(
-    data: Path | None, config: Path | None, http: str | None, https: str | None, processes: int | None, *, tour: bool
+    data: Path | None,
+    database: str | None,
+    config: Path | None,
+    http: str | None,
+    https: str | None,
+    processes: int | None,
+    *,
+    tour: bool,
 ) -> None:
     """Run the whole house: migrate once, then server processes, a worker and Envoy, until Ctrl-C.
 
     Prints `ready http=… https=…` when every part answers. If a part cannot start, all stop and the exit code is 1; one
     that dies later is started again.
     """
-    settings = load(config, data=data, http=http, https=https, processes=processes)
+    settings = load(config, data=data, database=database, http=http, https=https, processes=processes)
     if tour and settings.http == OFF:
         raise click.ClickException("the tour needs the plain listener: give --http HOST:PORT")
     make_data_folder(settings.data)
@@ -73,12 +81,14 @@ def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
 def _house(settings: Settings, config: Path | None) -> House:
     us = [sys.executable, "-m", "server.cli.main"]
     common = ["--data", str(settings.data), *(["--config", str(config)] if config else [])]
+    # Its URL may hold a password, which would be seen among a command's arguments.
+    where = {} if isinstance(settings.database, Path) else {"TASKHOUSE_DATABASE": settings.database.url}
     servers = [
         Part(
             f"server {number}",
             [*us, "serve", *common, "--number", str(number)],
             ready_line=READY,
-            environment=FRUGAL,
+            environment=FRUGAL | where,
         )
         for number in range(settings.processes)
     ]
@@ -88,7 +98,7 @@ def _house(settings: Settings, config: Path | None) -> House:
     journal.sweep()
     return House(
         servers=servers,
-        worker=Part("worker", [*us, "work", *common], ready_line="worker ready"),
+        worker=Part("worker", [*us, "work", *common], ready_line="worker ready", environment=where),
         edge=Part("envoy", edge.command(configuration), answers=_answering(settings)),
         drain_edge=lambda: _drain(settings.data),
         journal=journal,

@@ -4,7 +4,6 @@ import json
 
 import orjson
 import pytest
-from pysqlite3 import dbapi2 as sqlite
 
 from server.core import datasets, uploads
 from server.core.errors import DatasetNotFound
@@ -14,21 +13,19 @@ from tests.core.scenes import organization
 EVERY = {"i": "integer?", "b": "bigint?", "f": "float?", "d": "double?", "o": "boolean?", "t": "text?"}
 
 
-def stored(data) -> list[tuple[str, str]]:
-    with sqlite.connect(str(data / "taskhouse.db")) as connection:
-        return connection.execute("SELECT user_id, data FROM dataset_rows ORDER BY id").fetchall()
+STORED = "SELECT user_id, data FROM dataset_rows ORDER BY id"
 
 
 async def faults(store, caller, given, **options) -> dict:
     return (await checked(store, caller, given, **options)).faults.listing(max_bytes=4096).by_user
 
 
-async def test_values_are_stored_in_the_order_of_the_columns(store, data):
+async def test_values_are_stored_in_the_order_of_the_columns(store, rows):
     acme = await organization(store)
     await dataset(store, acme, "d", **EVERY)
     row = {"t": 'é"\n', "o": False, "d": 1e300, "f": 170.2, "b": -(2**63), "i": 2**31 - 1}
     await upload(store, acme, {"u": {"d": [row, {"i": None}, {}]}})
-    assert [json.loads(values) for _, values in stored(data)] == [
+    assert [json.loads(values) for _, values in await rows(STORED)] == [
         [2147483647, -9223372036854775808, 170.2, 1e300, False, 'é"\n'], [None] * 6, [None] * 6,
     ]  # fmt: skip
 
@@ -122,24 +119,24 @@ async def test_an_upload_moves_each_of_its_datasets_one_version_on(store):
     assert [(one.name, one.version) for one in found] == [("a", 1), ("b", 1), ("c", 0)]
 
 
-async def test_nobody_uploads_into_another_organization_s_dataset(store, data):
+async def test_nobody_uploads_into_another_organization_s_dataset(store, rows):
     acme, other = await organization(store), await organization(store, "other")
     await dataset(store, acme)
     given = {"u": {"heights": [{"height": 1}]}}
     assert await faults(store, other, given) == {"u": ["heights: table does not exist"]}
     with pytest.raises(DatasetNotFound):
         await store.write(uploads.put, caller=other, checked=await checked(store, acme, given))
-    assert stored(data) == []
+    assert await rows(STORED) == []
 
 
-async def test_rows_checked_against_other_columns_are_not_stored(store, data):
+async def test_rows_checked_against_other_columns_are_not_stored(store, rows):
     acme = await organization(store)
     await dataset(store, acme)
     found = await checked(store, acme, {"u": {"heights": [{"height": 1}]}})
     stale = {number: table._replace(declared="[]") for number, table in found.tables.items()}
     with pytest.raises(DatasetNotFound):
         await store.write(uploads.put, caller=acme, checked=found._replace(tables=stale))
-    assert stored(data) == []
+    assert await rows(STORED) == []
 
 
 async def test_many_made_up_tables_cost_one_look_at_the_declared_ones(store):

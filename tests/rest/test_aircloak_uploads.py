@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import grpc
@@ -15,7 +16,6 @@ import orjson
 import pytest
 import pytest_asyncio
 from google.api import httpbody_pb2
-from pysqlite3 import dbapi2 as sqlite
 
 from server.core import credentials, uploads
 from server.core.caller import Role
@@ -102,28 +102,24 @@ async def single(store, channel, acme):
 
 
 @pytest.fixture
-def stored(data):
-    def rows() -> list[tuple[str, str]]:
-        with sqlite.connect(str(data / "taskhouse.db")) as connection:
-            return connection.execute("SELECT user_id, data FROM dataset_rows ORDER BY id").fetchall()
-
-    return rows
+def stored(rows):
+    return partial(rows, "SELECT user_id, data FROM dataset_rows ORDER BY id")
 
 
 async def test_rows_of_many_users_are_stored(bulk, stored):
     assert await bulk(GOOD) == (200, {"success": True})
-    assert stored() == [("alice", "[170.5]"), ("alice", "[171]"), ("bob", "[180]")]
+    assert await stored() == [("alice", "[170.5]"), ("alice", "[171]"), ("bob", "[180]")]
 
 
 async def test_rows_of_the_key_s_own_user_are_stored(single, stored):
     assert await single({"heights": [{"height": 170.5}]}) == (200, {"success": True})
-    assert stored() == [("carol", "[170.5]")]
+    assert await stored() == [("carol", "[170.5]")]
 
 
 @pytest.mark.parametrize("given", [{}, {"alice": {}}, {"alice": {"heights": []}}])
 async def test_an_upload_of_nothing_succeeds(bulk, stored, given):
     assert await bulk(given) == (200, {"success": True})
-    assert stored() == []
+    assert await stored() == []
 
 
 @pytest.mark.parametrize(
@@ -140,7 +136,7 @@ async def test_json_may_be_named_or_not(bulk, content_type):
 async def test_other_types_are_refused(bulk, stored, content_type):
     expected = (200, {"success": True}) if content_type == ";" else (422, UNKNOWN_TYPE)
     assert await bulk.raw(orjson.dumps(GOOD), content_type) == expected
-    assert bool(stored()) is (content_type == ";")
+    assert bool(await stored()) is (content_type == ";")
 
 
 @pytest.mark.parametrize(
@@ -161,20 +157,20 @@ async def test_json_of_another_shape_is_refused(bulk, single, body):
 async def test_one_bad_row_refuses_all_when_strict(bulk, stored):
     for headers in ({}, {"validation_mode": "strict"}):
         assert await bulk(BAD, **headers) == (422, {"success": False, "errors": {"bob": [FAULT]}})
-    assert stored() == []
+    assert await stored() == []
 
 
 async def test_good_users_are_stored_when_permissive(bulk, stored):
     answer = await bulk(BAD, validation_mode="permissive")
     assert answer == (202, {"success": False, "errors": {"bob": [FAULT]}})
-    assert stored() == [("alice", "[1]")]
+    assert await stored() == [("alice", "[1]")]
 
 
 async def test_good_rows_of_a_single_user_are_stored_when_permissive(single, stored):
     assert await single(BAD["bob"]) == (422, {"success": False, "errors": {"carol": [FAULT]}})
     answer = await single(BAD["bob"], validation_mode="permissive")
     assert answer == (202, {"success": False, "errors": {"carol": [FAULT]}})
-    assert stored() == [("carol", "[1]")]
+    assert await stored() == [("carol", "[1]")]
 
 
 async def test_an_upload_of_which_nothing_is_good_is_refused_even_when_permissive(bulk, stored):
@@ -185,12 +181,12 @@ async def test_an_upload_of_which_nothing_is_good_is_refused_even_when_permissiv
 async def test_other_validation_modes_are_refused(bulk, stored):
     refusal = {"success": False, "errors": "unsupported validation_mode header value"}
     assert await bulk(GOOD, validation_mode="lax") == (422, refusal)
-    assert stored() == []
+    assert await stored() == []
 
 
 async def test_gzip_is_inflated(bulk, stored):
     assert await bulk.raw(gzip.compress(orjson.dumps(GOOD)), content_encoding="GZIP") == (200, {"success": True})
-    assert len(stored()) == 3
+    assert len(await stored()) == 3
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br", "gzip, gzip", "x"])
@@ -205,7 +201,7 @@ async def test_other_encodings_are_refused(bulk, encoding):
 async def test_broken_gzip_is_refused(bulk, stored, damage):
     body = damage(gzip.compress(orjson.dumps(GOOD)))
     assert await bulk.raw(body, content_encoding="gzip") == (422, {"success": False, "errors": "malformed gzip"})
-    assert stored() == []
+    assert await stored() == []
 
 
 async def test_more_than_ten_mebibytes_are_refused_as_sent_and_as_inflated(bulk, stored):
@@ -213,7 +209,7 @@ async def test_more_than_ten_mebibytes_are_refused_as_sent_and_as_inflated(bulk,
     body = orjson.dumps(GOOD)
     assert await bulk.raw(body + b" " * (MAX_BODY + 1 - len(body))) == refusal
     assert await bulk.raw(gzip.compress(bytes(100 * 1024 * 1024)), content_encoding="gzip") == refusal
-    assert stored() == []
+    assert await stored() == []
     assert await bulk.raw(body + b" " * (MAX_BODY - len(body))) == (200, {"success": True})
 
 
@@ -221,7 +217,7 @@ async def test_a_large_upload_is_stored_and_leaves_the_garbage_collector_on(bulk
     many = {f"user:{number}": {"heights": [{"height": number}]} for number in range(20_000)}
     answers = await asyncio.gather(bulk(many), bulk({**many, "bad": 1}), bulk(GOOD))
     assert [status for status, _ in answers] == [200, 422, 200]
-    assert len(stored()) == 20_003
+    assert len(await stored()) == 20_003
     assert gc.isenabled()
 
 
@@ -294,7 +290,7 @@ async def test_all_faults_are_told_of_users_whose_names_are_empty_or_begin_alike
 async def test_values_nested_too_deep_beside_good_users_are_refused(bulk, stored):
     body = b'{"good":{"heights":[{"height":1}]},"bad":{"heights":[{"height":%b}]}}' % (b"[" * 1000 + b"]" * 1000)
     assert await bulk.raw(body, validation_mode="permissive") == (422, MALFORMED)
-    assert stored() == []
+    assert await stored() == []
 
 
 @pytest.mark.parametrize("mode", ["strict", "permissive"])
@@ -303,20 +299,20 @@ async def test_a_user_who_stands_twice_is_refused_instead_of_half_lost(bulk, sto
     body = b'{"a:b":%b,"carol":%b,"carol":%b}' % (row, row, row)
     refusal = {"success": False, "errors": 'the key "carol" stands twice in one object'}
     assert await bulk.raw(body, validation_mode=mode) == (422, refusal)
-    assert stored() == []
+    assert await stored() == []
 
 
 async def test_an_escaped_colon_hides_no_repetition(bulk, store, acme, stored):
     await dataset(store, acme, "wide", d="double", t="text")
     body = b'{"good":{"wide":[{"d":1,"t":"a\\u003ab","d":2}]}}'
     assert await bulk.raw(body) == (422, {"success": False, "errors": 'the key "d" stands twice in one object'})
-    assert stored() == []
+    assert await stored() == []
 
 
 async def test_colons_in_names_and_escapes_are_no_repetition(bulk, single, stored):
     assert await bulk.raw(b'{"a\\u003a:b":{"heights":[{"height":1}]}}') == (200, {"success": True})
     assert await single.raw(b'{"heights":[{"height":1}]}') == (200, {"success": True})
-    assert len(stored()) == 2
+    assert len(await stored()) == 2
 
 
 async def test_keys_of_other_kinds_are_not_authenticated(store, channel, acme, stored):
@@ -325,7 +321,7 @@ async def test_keys_of_other_kinds_are_not_authenticated(store, channel, acme, s
     assert (status, body["success"]) == (401, False)
     status, body = await Client(channel, "/insert", b"?" * 32)({})
     assert (status, body["success"]) == (401, False)
-    assert stored() == []
+    assert await stored() == []
 
 
 async def test_a_native_call_is_not_served(store, channel, acme):
