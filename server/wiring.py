@@ -14,6 +14,7 @@ from server.rest.aircloak import AircloakDoor, AircloakServicer
 from server.rest.health import HealthServicer
 from server.rpc.door import Door
 from server.rpc.interceptor import Interceptor
+from server.services.accounts import AccountServicer
 from server.services.catalogue import CatalogueServicer
 from server.services.credentials import CredentialServicer
 from server.services.datasets import DatasetServicer
@@ -27,6 +28,8 @@ from server.store.engine import Store
 from taskhouse.rest.v1 import aircloak_pb2_grpc
 from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
+    accounts_pb2,
+    accounts_pb2_grpc,
     catalogue_pb2,
     catalogue_pb2_grpc,
     credentials_pb2,
@@ -108,6 +111,7 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
     health_pb2_grpc.add_HealthServicer_to_server(server.health, add)
     rest_health_pb2_grpc.add_HealthServiceServicer_to_server(HealthServicer(store), add)
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
+    accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(store), add)
     catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(CatalogueServicer(store), add)
     credentials_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(store, authority), add)
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store, server.stopping), add)
@@ -124,6 +128,7 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
 def _services() -> tuple[str, ...]:
     """Return the full names of what reflection tells of: the typed services, as `rest` is not for stubs."""
     files = (
+        accounts_pb2,
         catalogue_pb2,
         credentials_pb2,
         datasets_pb2,

@@ -201,6 +201,21 @@ class StatExists(Refusal):
 
 
 @dataclass(eq=False)
+class AccountNotFound(Refusal):
+    """There is no account {account_id}."""
+
+    account_id: str
+
+
+@dataclass(eq=False)
+class AccountExists(Refusal):
+    """There is an account {username} of {service} already."""
+
+    service: str
+    username: str
+
+
+@dataclass(eq=False)
 class CredentialNotFound(Refusal):
     """There is no credential {credential_id}."""
 

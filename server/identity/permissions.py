@@ -26,6 +26,10 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.rest.v1.AircloakService/GetTaskResults": frozenset({Role.WEB_API}),
         "/taskhouse.rest.v1.AircloakService/Insert": frozenset({Role.UPLOAD_USER}),
         "/taskhouse.rest.v1.AircloakService/ListKeys": frozenset({Role.ADMIN, Role.WEB_API}),
+        "/taskhouse.v1.AccountService/CreateAccount": _WRITE | {Role.ADMIN},
+        "/taskhouse.v1.AccountService/DeleteAccount": _WRITE | {Role.ADMIN},
+        "/taskhouse.v1.AccountService/GetAccount": _READ | {Role.ADMIN},
+        "/taskhouse.v1.AccountService/ListAccounts": _READ | {Role.ADMIN},
         "/taskhouse.v1.CatalogueService/ApplyCatalogue": _OPERATE,
         "/taskhouse.v1.CatalogueService/GetCatalogue": _READ
         | {Role.ADMIN, Role.OPERATOR, Role.TASK_RUNNER, Role.WORKER},

@@ -44,6 +44,8 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.OrganizationExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_ORGANIZATION_EXISTS),
     errors.StatNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_STAT_NOT_FOUND),
     errors.StatExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_STAT_EXISTS),
+    errors.AccountNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_ACCOUNT_NOT_FOUND),
+    errors.AccountExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_ACCOUNT_EXISTS),
     errors.CredentialNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_CREDENTIAL_NOT_FOUND),
     errors.RequestIdReused: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
     errors.LeaseEnded: (_Code.ABORTED, ErrorReason.ERROR_REASON_LEASE_ENDED),
@@ -60,6 +62,8 @@ _FAULT = (_Code.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL)
 
 class TypedDoor:
     """The manners of `taskhouse.v1`."""
+
+    stranger = None
 
     def presented(self, metadata: Metadata) -> Presented | None:
         """Return the token or the certificate. Raises TwoCredentials if there are both."""

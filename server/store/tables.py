@@ -3,12 +3,15 @@
 from sqlmodel import SQLModel
 
 from server.store import (
+    accounts,
+    catalogue,
     credentials,
     datasets,
     events,
     organizations,
     results,
     retention,
+    stats,
     tasks,
     uploads,
     work,
@@ -16,12 +19,15 @@ from server.store import (
 
 __all__ = [
     "METADATA",
+    "accounts",
+    "catalogue",
     "credentials",
     "datasets",
     "events",
     "organizations",
     "results",
     "retention",
+    "stats",
     "tasks",
     "uploads",
     "work",

@@ -39,6 +39,13 @@ ALLOWED = {
         "AnswerOther": {ANYBODY},
     },
     "taskhouse.rest.v1.HealthService": {"GetHealth": {ANYBODY}},
+    # Accounts are their organization's.
+    "taskhouse.v1.AccountService": {
+        "CreateAccount": WRITING | {ADMIN},
+        "DeleteAccount": WRITING | {ADMIN},
+        "GetAccount": READING | {ADMIN},
+        "ListAccounts": READING | {ADMIN},
+    },
     # "The catalogue is the house's": everybody who creates or does tasks reads it.
     "taskhouse.v1.CatalogueService": {
         "ApplyCatalogue": OPERATING,
@@ -48,7 +55,8 @@ ALLOWED = {
     "taskhouse.v1.CredentialService": dict.fromkeys(
         ("CreateKey", "CreateToken", "GetCredential", "ListCredentials", "RevokeCredential"), MANAGING
     ),
-    # "admin: … and datasets"; reading tokens see them; counting is for workers, and for tokens that may write.
+    # "admin: … and datasets"; reading tokens see them; counting is for workers, and for tokens that may write;
+    # "raising a budget is an operator's act".
     "taskhouse.v1.DatasetService": {
         "CreateDataset": {ADMIN, FULL},
         "GetDataset": READING | {ADMIN},
@@ -57,6 +65,7 @@ ALLOWED = {
         "GetUpload": WRITING | {UPLOAD_ANY},
         "EraseUser": {ADMIN, FULL},
         "CountUsers": WRITING | WORKING,
+        "SetBudget": OPERATING,
     },
     "taskhouse.v1.OrganizationService": {
         "CreateOrganization": OPERATING,
