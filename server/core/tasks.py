@@ -3,7 +3,8 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, NoReturn
@@ -13,17 +14,21 @@ import uuid_utils
 
 from server.core import counts
 from server.core.caller import Caller
-from server.core.errors import Fault, InvalidFields, RequestIdReused, TaskNotFound
-from server.core.pages import Page, read_page, unknown_token
+from server.core.errors import Fault, InvalidFields, RequestIdReused, TaskNotFound, TasksNotFound, invalid
+from server.core.pages import MAX_PAGE_BYTES, Page, read_page, unknown_token
 from server.store import tasks as store
 from server.store import work as leases
 from server.store.engine import Tx
+from server.store.tasks import Progress as Progress
 
 HOUSE_SERVICE = "cloak"  # The house's own; everything else belongs to whoever writes workers.
 HOUSE_ACTIONS = frozenset({"histogram"})
 MAX_PARAMETERS = 100
 MAX_PARAMETER_BYTES = 64 * 1024
+MAX_CREATES = 1000  # in one call
+MAX_GETS = 10_000  # in one call
 CANCELLED = "The task was cancelled."
+_ID = re.compile(r"[0-9a-f-]{36}")
 _SLUG = re.compile(r"[a-z0-9_-]{1,63}")
 
 
@@ -54,6 +59,19 @@ LAW: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
 """From each state, the states that may follow. Every statement that moves a task names the state it moves from."""
 
 
+class Wanted(NamedTuple):
+    """What is asked for."""
+
+    service: str
+    action: str
+    parameters: Mapping[str, str]
+    request_id: str  # "": none
+
+    def digest(self) -> bytes:
+        """Tell equal content from other content."""
+        return hashlib.sha256(orjson.dumps(self[:3], option=orjson.OPT_SORT_KEYS)).digest()
+
+
 class Task(NamedTuple):
     """A task. Times are microseconds since 1970 in UTC."""
 
@@ -64,53 +82,91 @@ class Task(NamedTuple):
     state: TaskState
     attempt: int
     error: str | None  # Set if and only if it is FAILED or CANCELLED.
+    failures: int
+    last_error: str | None  # of its last failed attempt, unless it has succeeded since
     result_count: int
+    ready_time: int | None  # Set while it is PENDING.
     create_time: int
     start_time: int | None
     end_time: int | None
 
 
-async def create(
-    tx: Tx, *, caller: Caller, service: str, action: str, parameters: Mapping[str, str], request_id: str
-) -> Task:
+async def create(tx: Tx, *, caller: Caller, wanted: Wanted) -> Task:
     """Store a task. With a request id that was used before, for the same content, return the task stored then.
 
     Raises InvalidFields, RequestIdReused.
     """
-    organization_id = caller.tenant
-    faults = _faults(service, action, parameters)
-    request = _uuid(request_id)
-    if request_id and request is None:
-        faults.append(Fault("request_id", "must be a UUID"))
+    [task] = await _create(tx, caller, [("", wanted)])
+    return task
+
+
+async def create_many(tx: Tx, *, caller: Caller, wanted: Sequence[Wanted]) -> list[Task]:
+    """As create for each, in their order; all of them or none. Raises InvalidFields, RequestIdReused."""
+    if not 1 <= len(wanted) <= MAX_CREATES:
+        raise invalid("requests", f"must be 1 to {MAX_CREATES}")
+    return await _create(tx, caller, [(f"requests[{number}].", one) for number, one in enumerate(wanted)])
+
+
+async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]]) -> list[Task]:
+    """Create what is wanted, each with the path of its fields in the request."""
+    if faults := [fault for path, one in wanted for fault in _faults(path, one)]:
+        raise InvalidFields(tuple(faults))
+    requests = [request for _, one in wanted if (request := _uuid(one.request_id))]
+    asked = {}
+    if requests:
+        known = await store.by_requests(tx, organization_id=caller.tenant, request_ids=requests)
+        asked = {one.request_id: (one.task_id, one.digest) for one in known}
+    ids: list[str] = []
+    new: list[store.New] = []
+    faults = []
+    for path, one in wanted:
+        request, digest = _uuid(one.request_id), one.digest()
+        if request and request in asked:
+            task_id, digest_then = asked[request]
+            if digest_then != digest:
+                raise RequestIdReused(one.request_id)
+            ids.append(task_id)
+            continue
+        ids.append(str(uuid_utils.uuid7()))
+        if request:
+            asked[request] = ids[-1], digest
+        faults += await _wrong_question(tx, caller, path, one)
+        parameters = orjson.dumps(one.parameters).decode()
+        new.append(store.New(ids[-1], one.service, one.action, parameters, request, digest if request else None))
     if faults:
         raise InvalidFields(tuple(faults))
-    digest = _digest(service, action, parameters)
-    if request and (asked := await store.by_request(tx, organization_id=organization_id, request_id=request)):
-        if asked.digest != digest:
-            raise RequestIdReused(request_id)
-        return await get(tx, caller=caller, task_id=asked.task_id)
-    if service == HOUSE_SERVICE:
-        wrong = await counts.check_question(tx, organization_id=organization_id, parameters=parameters)
-        if wrong:
-            raise InvalidFields(wrong)
-    task_id = str(uuid_utils.uuid7())
-    await store.insert_task(
-        tx,
-        task_id=task_id,
-        organization_id=organization_id,
-        service=service,
-        action=action,
-        parameters=orjson.dumps(parameters).decode(),
-        request_id=request,
-        request_digest=digest if request else None,
-    )
-    return await get(tx, caller=caller, task_id=task_id)
+    await store.insert_tasks(tx, organization_id=caller.tenant, tasks=new)
+    stored = await _by_ids(tx, caller, ids)
+    return [stored[task_id] for task_id in ids]
 
 
 async def get(tx: Tx, *, caller: Caller, task_id: str) -> Task:
     """Return the caller's task. Raises TaskNotFound."""
     found = await store.by_id(tx, organization_id=caller.tenant, task_id=task_id)
     return _task(found) if found else _unknown(task_id)
+
+
+async def get_many(tx: Tx, *, caller: Caller, task_ids: Sequence[str]) -> list[Task]:
+    """Return the caller's tasks in the order of their ids. Raises InvalidFields, TasksNotFound."""
+    if not 1 <= len(task_ids) <= MAX_GETS:
+        raise invalid("task_ids", f"must be 1 to {MAX_GETS}")
+    possible = [task_id for task_id in task_ids if is_id(task_id)]
+    if await store.parameter_bytes(tx, organization_id=caller.tenant, task_ids=possible) > MAX_PAGE_BYTES:
+        raise invalid("task_ids", f"their parameters have more than {MAX_PAGE_BYTES} bytes together; ask for fewer")
+    by_id = await _by_ids(tx, caller, possible)
+    if unknown := dict.fromkeys(task_id for task_id in task_ids if task_id not in by_id):
+        raise TasksNotFound(", ".join(unknown))
+    return [by_id[task_id] for task_id in task_ids]
+
+
+async def _by_ids(tx: Tx, caller: Caller, task_ids: Sequence[str]) -> dict[str, Task]:
+    found = await store.by_ids(tx, organization_id=caller.tenant, task_ids=task_ids)
+    return {one.id: _task(one) for one in found}
+
+
+async def progress(tx: Tx, *, task_ids: Sequence[str]) -> list[Progress]:
+    """Return how far these tasks have come, whosever they are: for telling that they changed, and nothing else."""
+    return await store.progress(tx, [task_id for task_id in task_ids if is_id(task_id)])
 
 
 async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str) -> Page[Task]:
@@ -140,30 +196,42 @@ async def cancel(tx: Tx, *, caller: Caller, task_id: str) -> Task:
     return await get(tx, caller=caller, task_id=task_id)
 
 
+def is_id(text: str) -> bool:
+    """Say whether this could be an id of ours: what else callers send is not looked for."""
+    return _ID.fullmatch(text) is not None
+
+
 def is_slug(text: str) -> bool:
     """Say whether a service or an action may have this name."""
     return _SLUG.fullmatch(text) is not None
 
 
-def _faults(service: str, action: str, parameters: Mapping[str, str]) -> list[Fault]:
+def _faults(path: str, wanted: Wanted) -> list[Fault]:
+    service, action, parameters, request_id = wanted
     faults = [
-        Fault(f"task.{field}", "must be 1 to 63 of a-z, 0-9, '-' and '_'")
+        Fault(f"{path}task.{field}", "must be 1 to 63 of a-z, 0-9, '-' and '_'")
         for field, slug in (("service", service), ("action", action))
         if not is_slug(slug)
     ]
     if service == HOUSE_SERVICE and not faults and action not in HOUSE_ACTIONS:
-        faults.append(Fault("task.action", f"{HOUSE_SERVICE} has no such action"))
+        faults.append(Fault(f"{path}task.action", f"{HOUSE_SERVICE} has no such action"))
     if len(parameters) > MAX_PARAMETERS:
-        faults.append(Fault("task.parameters", f"must be at most {MAX_PARAMETERS}"))
+        faults.append(Fault(f"{path}task.parameters", f"must be at most {MAX_PARAMETERS}"))
     if sum(len(name.encode()) + len(value.encode()) for name, value in parameters.items()) > MAX_PARAMETER_BYTES:
-        faults.append(Fault("task.parameters", f"must be at most {MAX_PARAMETER_BYTES} bytes together"))
+        faults.append(Fault(f"{path}task.parameters", f"must be at most {MAX_PARAMETER_BYTES} bytes together"))
     if "" in parameters:
-        faults.append(Fault("task.parameters", "must all have names"))
+        faults.append(Fault(f"{path}task.parameters", "must all have names"))
+    if request_id and _uuid(request_id) is None:
+        faults.append(Fault(f"{path}request_id", "must be a UUID"))
     return faults
 
 
-def _digest(service: str, action: str, parameters: Mapping[str, str]) -> bytes:
-    return hashlib.sha256(orjson.dumps([service, action, parameters], option=orjson.OPT_SORT_KEYS)).digest()
+async def _wrong_question(tx: Tx, caller: Caller, path: str, wanted: Wanted) -> list[Fault]:
+    """Return what is wrong with the parameters of the house's own action."""
+    if wanted.service != HOUSE_SERVICE:
+        return []
+    wrong = await counts.check_question(tx, organization_id=caller.tenant, parameters=wanted.parameters)
+    return [replace(fault, field=path + fault.field) for fault in wrong]
 
 
 def _uuid(text: str) -> str | None:
@@ -185,7 +253,10 @@ def _task(found: store.Stored) -> Task:
         state=state,
         attempt=found.attempt,
         error=found.error if ended_badly else None,
+        failures=found.failures,
+        last_error=found.error if state is not TaskState.CANCELLED else None,
         result_count=found.result_count,
+        ready_time=found.ready_time if state is TaskState.PENDING else None,
         create_time=found.create_time,
         start_time=found.start_time,
         end_time=found.end_time,

@@ -3,16 +3,19 @@
 import asyncio
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from math import inf
 
 from server.core import work
-from server.core.work import Action, Lease, LeaseName, Session, Wish
+from server.core.work import Action, Lease, LeaseName, Look, Session, Wish
 from server.store.engine import Store, StoreUnavailable
 
 log = logging.getLogger("taskhouse.work")
 
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth, and costs some microseconds.
 RETRY_SECONDS = 0.5  # After the store was unavailable.
+MAX_JUMP_SECONDS = 1.0  # By so much a clock may be set forward without notice.
 IN_VAIN_SECONDS = 0.05  # After there was something to do, and then not: another process did it, or the clock was set.
 
 
@@ -62,6 +65,8 @@ class Leasing:
         self._seats: dict[Session, Seat] = {}
         self._poke = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
+        self._passed: float | None = None  # The monotonic clock less the store's, as it was seen last; seconds.
+        self._sweep_time = 0.0  # by the monotonic clock: no session ends before
 
     def seat(self, seat: Seat) -> None:
         """Begin to give leases to this stream."""
@@ -105,6 +110,7 @@ class Leasing:
                 wait = await self._attend()
             except StoreUnavailable as error:
                 log.warning("leases wait for the store: %s", error)
+                self._wait_for_workers()
                 wait = RETRY_SECONDS
             try:
                 async with asyncio.timeout(wait):
@@ -116,33 +122,58 @@ class Leasing:
         """Do what there is to do, and return how many seconds there will be nothing; None: until somebody says so."""
         wishes = [Wish(seat.session, seat.actions, seat.free) for seat in self._seats.values() if seat.free]
         actions = {action for wish in wishes for action in wish.actions}
-        seen = await self._store.read(work.look, actions=actions, sessions={session.id for session in self._seats})
-        done = False
-        if seen.expired:
-            ended = set(await self._store.write(work.sweep))
-            done = bool(ended)
-            for session, seat in self._seats.items():
-                if session.id in ended:
-                    seat.lose()
-        if seen.revoked:
-            sessions = [session.id for session in self._seats]
-            revoked = await self._store.write(work.take_revoked, sessions=sessions)
-            done = done or bool(revoked)
-            for session, seat in self._seats.items():
-                if session.id in revoked:
-                    seat.revoke(list(revoked[session.id]))
-        if seen.ready:
-            done = await self._grant(wishes) or done
-        if seen.expired or seen.revoked or seen.ready:
-            return 0 if done else IN_VAIN_SECONDS
-        if seen.next_time is None:
-            return MAX_WAIT_SECONDS if self._seats else None
-        wait = max(0.0, seen.next_time / 1_000_000 - time.time())
-        return min(wait, MAX_WAIT_SECONDS) if self._seats else wait
+        sessions = [session.id for session in self._seats]
+        seen = await self._store.read(work.look, actions=actions, sessions=sessions)
+        self._mind_the_clock(seen.now)
+        sweep = seen.expired and time.monotonic() >= self._sweep_time
+        done = [
+            sweep and await self._sweep(),
+            seen.revoked and await self._take_revoked(sessions),
+            bool(seen.ready) and await self._grant(wishes, seen.ready),
+        ]
+        if sweep or seen.revoked or seen.ready:
+            return 0 if any(done) else IN_VAIN_SECONDS
+        return self._idle_seconds(seen)
 
-    async def _grant(self, wishes: list[Wish]) -> bool:
+    def _idle_seconds(self, seen: Look) -> float | None:
+        most = MAX_WAIT_SECONDS if self._seats else inf
+        if seen.next_time is not None:
+            most = min(most, max(0.0, (seen.next_time - seen.now) / work.SECOND))
+        if seen.expired:
+            most = max(most, self._sweep_time - time.monotonic())
+        return None if most == inf else most
+
+    def _mind_the_clock(self, now: int) -> None:
+        """Notice that the store's clock was set: all sessions may seem to be over, of workers that are well."""
+        passed = time.monotonic() - now / work.SECOND
+        if self._passed is not None and self._passed - passed > MAX_JUMP_SECONDS:
+            log.warning("the clock was set by %.0f seconds", self._passed - passed)
+            self._wait_for_workers()
+        self._passed = passed
+
+    def _wait_for_workers(self) -> None:
+        """End no sessions before their workers could renew them: the house was away, not they."""
+        self._sweep_time = time.monotonic() + work.SESSION_PERIOD / work.SECOND
+
+    async def _sweep(self) -> bool:
+        """End sessions whose time is over, and say whether that changed anything."""
+        ended = set(await self._store.write_guarded(work.sweep))
+        for session, seat in self._seats.items():
+            if session.id in ended:
+                seat.lose()
+        return bool(ended)
+
+    async def _take_revoked(self, sessions: list[str]) -> bool:
+        """Have workers told of leases that ended, and say whether there were any."""
+        revoked = await self._store.write_guarded(work.take_revoked, sessions=sessions)
+        for session, seat in self._seats.items():
+            if session.id in revoked:
+                seat.revoke(list(revoked[session.id]))
+        return bool(revoked)
+
+    async def _grant(self, wishes: list[Wish], ready: Collection[Action]) -> bool:
         """Give what there is, and say whether that changed anything."""
-        granted = await self._store.write(work.grant, wishes=wishes)
+        granted = await self._store.write_guarded(work.grant, wishes=wishes, ready=ready)
         for session, leases in granted.leases.items():
             if seat := self._seats.get(session):
                 seat.give(leases)

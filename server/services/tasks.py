@@ -1,11 +1,14 @@
 """TaskService."""
 
+import asyncio
+
 from google.rpc import code_pb2, status_pb2
 
 from server.core import tasks
-from server.core.tasks import Task, TaskState
+from server.core.tasks import Task, TaskState, Wanted
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
+from server.services.watching import Watching
 from server.store.engine import Store
 from taskhouse.v1 import tasks_pb2 as pb
 from taskhouse.v1 import tasks_pb2_grpc
@@ -21,27 +24,49 @@ _ERROR_CODES = {TaskState.FAILED: code_pb2.UNKNOWN, TaskState.CANCELLED: code_pb
 
 
 class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
-    """Serves tasks to their organization."""
+    """Serves tasks to their organization. When `stopping` is set, the streams that watch tasks end."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stopping: asyncio.Event) -> None:
         self._store = store
+        self._watching = Watching(store, stopping)
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:  # noqa: ARG002, N802 - as generated.
         """Store a task."""
-        task = await self._store.write(
-            tasks.create,
-            caller=current_caller(),
-            service=request.task.service,
-            action=request.task.action,
-            parameters=dict(request.task.parameters),
-            request_id=request.request_id,
-        )
+        task = await self._store.write(tasks.create, caller=current_caller(), wanted=_wanted(request))
         return task_to_proto(task)
+
+    async def BatchCreateTasks(  # noqa: N802 - as generated.
+        self,
+        request: pb.BatchCreateTasksRequest,
+        context: Context,  # noqa: ARG002 - as generated.
+    ) -> pb.BatchCreateTasksResponse:
+        """Store many tasks."""
+        wanted = [_wanted(one) for one in request.requests]
+        created = await self._store.write(tasks.create_many, caller=current_caller(), wanted=wanted)
+        return pb.BatchCreateTasksResponse(tasks=map(task_to_proto, created))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:  # noqa: ARG002, N802 - as generated.
         """Return one task."""
         task = await self._store.read(tasks.get, caller=current_caller(), task_id=request.task_id)
         return task_to_proto(task)
+
+    async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: Context) -> pb.BatchGetTasksResponse:  # noqa: ARG002, N802 - as generated.
+        """Return many tasks."""
+        found = await self._store.scan(tasks.get_many, caller=current_caller(), task_ids=request.task_ids)
+        return pb.BatchGetTasksResponse(tasks=map(task_to_proto, found))
+
+    async def WatchTask(self, request: pb.WatchTaskRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - as generated.
+        """Send the task, and again after each change, until it is over."""
+        caller = current_caller()
+        sent: Task | None = None
+        with self._watching.task(request.task_id) as watched:
+            while sent is None or not sent.state.is_over:
+                if sent:
+                    await watched.changed()
+                task = await self._store.read(tasks.get, caller=caller, task_id=request.task_id)
+                if task != sent:
+                    await context.write(task_to_proto(task))
+                    sent = task
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:  # noqa: ARG002, N802 - as generated.
         """Return a page of tasks."""
@@ -56,6 +81,11 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         return task_to_proto(task)
 
 
+def _wanted(request: pb.CreateTaskRequest) -> Wanted:
+    task = request.task
+    return Wanted(task.service, task.action, dict(task.parameters), request.request_id)
+
+
 def task_to_proto(task: Task) -> pb.Task:
     """Render a task."""
     return pb.Task(
@@ -65,8 +95,11 @@ def task_to_proto(task: Task) -> pb.Task:
         parameters=task.parameters,
         state=_STATES[task.state],
         attempt=task.attempt,
+        failure_count=task.failures,
+        last_error=task.last_error,
         result_count=task.result_count,
         error=None if task.error is None else status_pb2.Status(code=_ERROR_CODES[task.state], message=task.error),
+        ready_time=timestamp(task.ready_time),
         create_time=timestamp(task.create_time),
         start_time=timestamp(task.start_time),
         end_time=timestamp(task.end_time),

@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
-from server.core import work
+from server.core import reports, work
 from server.core.errors import Fault, InvalidFields, LeaseEnded, ProtocolBroken, Refusal, Stopping, TooLarge, invalid
+from server.core.reports import Answers, Ending, Failure, Heard, Publication, Report
 from server.core.results import MAX_CONTENT_BYTES, Histogram
 from server.core.tasks import is_slug
-from server.core.work import Ending, Failure, Lease, LeaseName, Publication, Report, Session
+from server.core.work import Lease, LeaseName, Session
 from server.rpc.door import Context, current_caller
 from server.services.door import reason_of
 from server.services.leasing import Leasing, Seat
+from server.services.together import Together
 from server.store.engine import Store, StoreUnavailable
 from taskhouse.v1 import results_pb2, work_pb2_grpc
 from taskhouse.v1 import work_pb2 as pb
@@ -26,6 +28,8 @@ MAX_CAPACITY = 10_000
 MAX_REPORTS = 1000
 MAX_WORKER_NAME = 200
 MAX_UNREAD = 8  # Messages taken from a worker before those before them are answered.
+MAX_HEARD = 8  # Streams whose reports are written together; each may report 4 MiB.
+MAX_RENEWALS = 1000  # Written together.
 LEASES_A_MESSAGE = 50  # Parameters may have 64 KiB, and clients take messages of 4 MiB.
 
 
@@ -36,6 +40,8 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
         self._store = store
         self._stopping = stopping
         self._leasing = Leasing(store, stopping)
+        self._reports = Together(self._write_reports, most=MAX_HEARD)
+        self._renewals = Together(self._write_renewals, most=MAX_RENEWALS)
         self._inboxes: set[_Inbox] = set()
         self._alarm: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -47,7 +53,7 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
         self._alarm = self._alarm or asyncio.ensure_future(self._wake_all_when_stopping())
         try:
             hello = await self._hello(inbox)
-            greeting = await self._store.write(
+            greeting = await self._store.write_guarded(
                 work.greet, caller=current_caller(), worker=hello.worker, session_id=hello.session_id
             )
             actions = frozenset((action.service, action.action) for action in hello.actions)
@@ -77,10 +83,10 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
         refused: dict[LeaseName, Refusal] = {}  # Leases that go on, but of which a publication was refused.
         while True:
             ended = inbox.ended and not inbox.messages
-            reports, renew = _heed(seat, inbox)
-            answers = await self._settle(seat, reports, refused, renew=renew)
+            said, renew = _heed(seat, inbox)
+            answers = await self._settle(seat, said, refused, renew=renew)
             if answers:
-                await context.write(pb.WorkResponse(acknowledgements=_acknowledgements(reports, answers)))
+                await context.write(pb.WorkResponse(acknowledgements=_acknowledgements(said, answers)))
             if seat.lost:
                 seat.revoke(list(seat.held))
             leases, seat.leases = seat.leases, []
@@ -95,15 +101,15 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
             await self._woken(inbox)
 
     async def _settle(
-        self, seat: Seat, reports: Sequence[Report], refused: dict[LeaseName, Refusal], *, renew: bool
-    ) -> list[Refusal | None]:
+        self, seat: Seat, said: Sequence[Report], refused: dict[LeaseName, Refusal], *, renew: bool
+    ) -> Answers:
         """Write what the worker said, and return, after the commit, the answers to its reports."""
-        if renew and not await self._store.write(work.renew, session=seat.session):
+        if renew and not await self._renewals.ask(seat.session):
             seat.lose()
-        if not reports:
+        if not said:
             return []
-        answers = await self._store.write(work.report, session=seat.session, reports=reports, refused=refused)
-        for (lease, outcome), answer in zip(reports, answers, strict=True):
+        answers = await self._reports.ask(Heard(seat.session, said, refused))
+        for (lease, outcome), answer in zip(said, answers, strict=True):
             if isinstance(answer, LeaseEnded) or (answer is None and not isinstance(outcome, Publication)):
                 seat.held.discard(lease)
                 refused.pop(lease, None)
@@ -111,6 +117,12 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
                 refused[lease] = answer
         self._leasing.poke()
         return answers
+
+    async def _write_reports(self, heard: Sequence[Heard]) -> list[Answers]:
+        return await self._store.write_guarded(reports.report, heard=heard)
+
+    async def _write_renewals(self, sessions: Sequence[Session]) -> list[bool]:
+        return await self._store.write_guarded(work.renew, sessions=sessions)
 
     async def _woken(self, inbox: "_Inbox") -> None:
         """Wait until there is something to do. Raises Stopping, and what the reading of the stream met."""
@@ -138,7 +150,7 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
 
     async def _write_leave(self, session: Session) -> None:
         try:
-            await self._store.write(work.leave, session=session)
+            await self._store.write_guarded(work.leave, session=session)
         except StoreUnavailable as error:
             log.warning("session=%s ends by its time: %s", session.id, error)
         self._leasing.poke()
@@ -181,14 +193,14 @@ class _Inbox:
 
 def _heed(seat: Seat, inbox: _Inbox) -> tuple[list[Report], bool]:
     """Take what the worker said; return what it reported, and whether it renewed its session."""
-    reports: list[Report] = []
+    said: list[Report] = []
     renew = False
-    while len(reports) < MAX_REPORTS and (message := inbox.take()):
+    while len(said) < MAX_REPORTS and (message := inbox.take()):
         kind = message.WhichOneof("message")
         if kind == "reports":
             if len(message.reports.reports) > MAX_REPORTS:
                 raise invalid("reports.reports", f"must be at most {MAX_REPORTS}")
-            reports += map(_report, message.reports.reports)
+            said += map(_report, message.reports.reports)
         elif kind == "renewal":
             renew = True
         elif kind == "drain":
@@ -197,7 +209,7 @@ def _heed(seat: Seat, inbox: _Inbox) -> tuple[list[Report], bool]:
             raise ProtocolBroken("A worker says hello once, and then only what the contract has.")
     if inbox.messages or inbox.ended:
         inbox.wake.set()
-    return reports, renew
+    return said, renew
 
 
 def _checked(hello: pb.Hello) -> pb.Hello:
@@ -261,9 +273,10 @@ def _publication(publication: pb.Publication) -> Publication | Refusal:
     histogram = _histogram(publication.histogram)
     if fault := histogram.fault():
         return invalid("publication.histogram", fault)
-    if len(histogram.to_json().encode()) > MAX_CONTENT_BYTES:
+    content = histogram.to_json()
+    if len(content.encode()) > MAX_CONTENT_BYTES:
         return TooLarge(MAX_CONTENT_BYTES)
-    return Publication(publication.number, histogram)
+    return Publication(publication.number, content)
 
 
 def _histogram(histogram: results_pb2.Histogram) -> Histogram:
@@ -273,14 +286,14 @@ def _histogram(histogram: results_pb2.Histogram) -> Histogram:
     )
 
 
-def _acknowledgements(reports: Sequence[Report], answers: Sequence[Refusal | None]) -> pb.Acknowledgements:
+def _acknowledgements(said: Sequence[Report], answers: Answers) -> pb.Acknowledgements:
     return pb.Acknowledgements(
         acknowledgements=[
             pb.Acknowledgement(
                 lease=pb.LeaseName(task_id=lease.task_id, attempt=lease.attempt),
                 refusal="" if answer is None else reason_of(answer),
             )
-            for (lease, _), answer in zip(reports, answers, strict=True)
+            for (lease, _), answer in zip(said, answers, strict=True)
         ]
     )
 

@@ -1,12 +1,15 @@
 """Results: published outcomes of tasks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, exists, func, insert, or_, select
+import orjson
+from sqlalchemy import Integer, String, and_, bindparam, func, insert, or_, select
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
 from server.store.engine import Command, Query, Size, Tx
+from server.store.lists import records
 
 
 class ResultRow(SQLModel, table=True):
@@ -46,8 +49,22 @@ class Item(NamedTuple):
     content: str
 
 
-class _Id(NamedTuple):
+class Number(NamedTuple):
+    """A result, as its task numbers it."""
+
+    task_id: str
+    number: int
+
+
+class New(NamedTuple):
+    """A result to store."""
+
     id: str
+    organization_id: int
+    task_id: str
+    number: int
+    publish_time: int
+    content: str
 
 
 _STORED = select(*(_R[name] for name in Stored._fields))
@@ -83,20 +100,12 @@ _NUMBERED_PAGE = Query(
     .offset(bindparam("skipped")),
     Item,
 )
-_BY_NUMBER = Query(select(_R.id).where(_OF_TASK, _R.number == bindparam("number")), _Id)
-_PUBLISH = Command(
-    insert(RESULTS).from_select(
-        ["id", "organization_id", "task_id", "number", "publish_time", "content"],
-        select(
-            bindparam("result_id", type_=_R.id.type),
-            bindparam("organization_id", type_=_R.organization_id.type),
-            bindparam("task_id", type_=_R.task_id.type),
-            bindparam("number", type_=_R.number.type),
-            bindparam("now", type_=_R.publish_time.type),
-            bindparam("content", type_=_R.content.type),
-        ).where(~exists().where(_OF_TASK, _R.number == bindparam("number"))),
-    )
+_GIVEN = records("numbers", task_id=String, number=Integer)
+_PUBLISHED = Query(
+    select(_R.task_id, _R.number).join(_GIVEN, and_(_R.task_id == _GIVEN.c.task_id, _R.number == _GIVEN.c.number)),
+    Number,
 )
+_PUBLISH = Command(insert(RESULTS).values({name: bindparam(name) for name in New._fields}))
 
 
 async def by_id(tx: Tx, *, organization_id: int, result_id: str) -> Stored | None:
@@ -130,22 +139,11 @@ async def numbered_page(tx: Tx, *, task_id: str, skipped: int, most: int) -> lis
     return await tx.all(_NUMBERED_PAGE, task_id=task_id, skipped=skipped, most=most)
 
 
-async def is_published(tx: Tx, *, task_id: str, number: int) -> bool:
-    """Say whether the task has a result with this number."""
-    return await tx.one(_BY_NUMBER, task_id=task_id, number=number) is not None
+async def published(tx: Tx, numbers: Sequence[Number]) -> list[Number]:
+    """Return those of these numbers under which there are results."""
+    return await tx.all(_PUBLISHED, numbers=orjson.dumps([one._asdict() for one in numbers]).decode())
 
 
-async def publish(tx: Tx, *, result_id: str, organization_id: int, task_id: str, number: int, content: str) -> bool:
-    """Store a result, unless the task has one with this number; then return False."""
-    return (
-        await tx.run(
-            _PUBLISH,
-            result_id=result_id,
-            organization_id=organization_id,
-            task_id=task_id,
-            number=number,
-            now=tx.now,
-            content=content,
-        )
-        == 1
-    )
+async def publish(tx: Tx, results: Sequence[New]) -> None:
+    """Store results. Their tasks must be locked, and have none with these numbers."""
+    await tx.insert_many(_PUBLISH, New._fields, results)

@@ -1,12 +1,15 @@
 """Tasks. What workers do to them is in `work.py`."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import orjson
 from sqlalchemy import bindparam, func, insert, null, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
 from server.store.engine import Command, Query, Size, Tx
+from server.store.lists import texts
 
 
 class TaskRow(SQLModel, table=True):
@@ -88,9 +91,11 @@ class Stored(NamedTuple):
     parameters: str
     state: str
     attempt: int
+    failures: int
     error: str | None
     result_count: int
     session_id: str | None
+    ready_time: int
     create_time: int
     start_time: int | None
     end_time: int | None
@@ -99,8 +104,30 @@ class Stored(NamedTuple):
 class Asked(NamedTuple):
     """What was asked under a request id."""
 
+    request_id: str
     task_id: str
     digest: bytes
+
+
+class New(NamedTuple):
+    """A task to store."""
+
+    task_id: str
+    service: str
+    action: str
+    parameters: str
+    request_id: str | None
+    request_digest: bytes | None
+
+
+class Progress(NamedTuple):
+    """How far a task has come. It grows with every change that its organization can see."""
+
+    id: str
+    state: str
+    attempt: int
+    failures: int
+    result_count: int
 
 
 class Tally(NamedTuple):
@@ -115,9 +142,19 @@ class Tally(NamedTuple):
         return self.published - self.removed
 
 
+class _Bytes(NamedTuple):
+    value: int | None
+
+
 _STORED = select(*(_T[name] for name in Stored._fields))
 _OWN = _T.organization_id == bindparam("organization_id")
+_GIVEN = texts("task_ids")
+_IN_GIVEN = _T.id.in_(select(_GIVEN.c.value))
+_REQUESTS = texts("request_ids")
 _BY_ID = Query(_STORED.where(_T.id == bindparam("task_id"), _OWN), Stored)
+_BY_IDS = Query(_STORED.where(_IN_GIVEN, _OWN), Stored)
+_BYTES_BY_IDS = Query(select(func.sum(func.octet_length(_T.parameters))).where(_IN_GIVEN, _OWN), _Bytes)
+_PROGRESS = Query(select(*(_T[name] for name in Progress._fields)).where(_IN_GIVEN), Progress)
 _NEWEST = Query(_STORED.where(_OWN).order_by(_T.id.desc()).limit(bindparam("most")), Stored)
 _BEFORE = Query(
     _STORED.where(_OWN, _T.id < bindparam("before")).order_by(_T.id.desc()).limit(bindparam("most")), Stored
@@ -125,7 +162,9 @@ _BEFORE = Query(
 _SIZE = select(func.octet_length(_T.parameters)).where(_OWN).order_by(_T.id.desc()).limit(bindparam("most"))
 _SIZES = Query(_SIZE, Size)
 _SIZES_BEFORE = Query(_SIZE.where(_T.id < bindparam("before")), Size)
-_BY_REQUEST = Query(select(_T.id, _T.request_digest).where(_OWN, _T.request_id == bindparam("request_id")), Asked)
+_BY_REQUESTS = Query(
+    select(_T.request_id, _T.id, _T.request_digest).where(_OWN, _T.request_id.in_(select(_REQUESTS.c.value))), Asked
+)
 _TALLY = Query(select(_T.result_count, _T.removed_count).where(_T.id == bindparam("task_id"), _OWN), Tally)
 _INSERT = Command(
     insert(TASKS).values(
@@ -134,19 +173,23 @@ _INSERT = Command(
         service=bindparam("service"),
         action=bindparam("action"),
         parameters=bindparam("parameters"),
-        state="PENDING",
-        attempt=0,
-        failures=0,
+        state=text("'PENDING'"),
+        attempt=text("0"),
+        failures=text("0"),
         error=null(),
-        result_count=0,
+        result_count=text("0"),
         session_id=null(),
         request_id=bindparam("request_id"),
         request_digest=bindparam("request_digest"),
-        ready_time=bindparam("now"),
-        create_time=bindparam("now"),
+        ready_time=bindparam("ready_time"),
+        create_time=bindparam("create_time"),
         start_time=null(),
         end_time=null(),
     )
+)
+_INSERTED = (
+    *("task_id", "organization_id", "service", "action", "parameters", "request_id", "request_digest"),
+    *("ready_time", "create_time"),
 )
 _CANCEL = Command(
     update(TASKS)
@@ -158,6 +201,22 @@ _CANCEL = Command(
 async def by_id(tx: Tx, *, organization_id: int, task_id: str) -> Stored | None:
     """Return the organization's task with this id."""
     return await tx.one(_BY_ID, organization_id=organization_id, task_id=task_id)
+
+
+async def by_ids(tx: Tx, *, organization_id: int, task_ids: Sequence[str]) -> list[Stored]:
+    """Return those of the organization's tasks that have these ids, in no order."""
+    return await tx.all(_BY_IDS, organization_id=organization_id, task_ids=_list(task_ids))
+
+
+async def parameter_bytes(tx: Tx, *, organization_id: int, task_ids: Sequence[str]) -> int:
+    """Return how many bytes of parameters those tasks have together."""
+    found = await tx.one(_BYTES_BY_IDS, organization_id=organization_id, task_ids=_list(task_ids))
+    return (found and found.value) or 0
+
+
+async def progress(tx: Tx, task_ids: Sequence[str]) -> list[Progress]:
+    """Return how far these tasks have come, whosever they are."""
+    return await tx.all(_PROGRESS, task_ids=_list(task_ids))
 
 
 async def page(tx: Tx, *, organization_id: int, before: str, most: int) -> list[Stored]:
@@ -176,9 +235,9 @@ async def sizes(tx: Tx, *, organization_id: int, before: str, most: int) -> list
     return [one.bytes for one in found]
 
 
-async def by_request(tx: Tx, *, organization_id: int, request_id: str) -> Asked | None:
-    """Return what was asked under this request id."""
-    return await tx.one(_BY_REQUEST, organization_id=organization_id, request_id=request_id)
+async def by_requests(tx: Tx, *, organization_id: int, request_ids: Sequence[str]) -> list[Asked]:
+    """Return what was asked under these request ids."""
+    return await tx.all(_BY_REQUESTS, organization_id=organization_id, request_ids=_list(request_ids))
 
 
 async def tally(tx: Tx, *, organization_id: int, task_id: str) -> Tally | None:
@@ -186,29 +245,16 @@ async def tally(tx: Tx, *, organization_id: int, task_id: str) -> Tally | None:
     return await tx.one(_TALLY, organization_id=organization_id, task_id=task_id)
 
 
-async def insert_task(
-    tx: Tx,
-    *,
-    task_id: str,
-    organization_id: int,
-    service: str,
-    action: str,
-    parameters: str,
-    request_id: str | None,
-    request_digest: bytes | None,
-) -> None:
-    """Store a new task, ready at once."""
-    await tx.run(
-        _INSERT,
-        task_id=task_id,
-        organization_id=organization_id,
-        service=service,
-        action=action,
-        parameters=parameters,
-        request_id=request_id,
-        request_digest=request_digest,
-        now=tx.now,
-    )
+async def insert_tasks(tx: Tx, *, organization_id: int, tasks: Sequence[New]) -> None:
+    """Store new tasks, ready at once."""
+    rows = [
+        (
+            *(new.task_id, organization_id, new.service, new.action, new.parameters),
+            *(new.request_id, new.request_digest, tx.now, tx.now),
+        )
+        for new in tasks
+    ]
+    await tx.insert_many(_INSERT, _INSERTED, rows)
 
 
 async def cancel(tx: Tx, *, task: Stored, why: str) -> bool:
@@ -217,3 +263,7 @@ async def cancel(tx: Tx, *, task: Stored, why: str) -> bool:
         await tx.run(_CANCEL, task_id=task.id, from_state=task.state, from_attempt=task.attempt, why=why, now=tx.now)
         == 1
     )
+
+
+def _list(values: Sequence[str]) -> str:
+    return orjson.dumps(values).decode()

@@ -1,13 +1,20 @@
-"""Workers' sessions, and what workers do to tasks. Every change of a task is guarded by its state and attempt."""
+"""Workers' sessions, and what workers do to tasks; each statement is for as many of them as there are.
 
-from collections.abc import Sequence
+They are for Store.write_guarded. Who changes leases has locked their sessions before, sessions before tasks and each in
+the order of their ids, so that two processes never wait for each other; and a task is only moved from the state and
+attempt that its statement names.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, null, select, text, update
+import orjson
+from sqlalchemy import BigInteger, Integer, String, and_, bindparam, delete, func, insert, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, table_of
 from server.store.engine import Command, Query, Tx
+from server.store.lists import records, texts
 from server.store.tasks import TASKS
 
 
@@ -40,9 +47,17 @@ REVOCATIONS = table_of(RevocationRow)
 _S, _T, _X = SESSIONS.c, TASKS.c, REVOCATIONS.c
 
 
+class SessionName(NamedTuple):
+    """A session, as one stream has it."""
+
+    id: str
+    stream: int
+
+
 class Held(NamedTuple):
     """A task that is leased."""
 
+    session_id: str
     task_id: str
     attempt: int
     service: str
@@ -50,11 +65,43 @@ class Held(NamedTuple):
     parameters: str
 
 
+class Seen(NamedTuple):
+    """What there is for an action, and, alike in each row, for some sessions."""
+
+    service: str
+    action: str
+    ready_time: int | None  # When its first pending task is ready; None if there is none.
+    expire_time: int | None  # When the first of all sessions ends.
+    revoked: int  # How many leases ended of which these sessions have not been told.
+
+
 class Waiting(NamedTuple):
     """A task that may be leased."""
 
     ready_time: int
     task_id: str
+
+
+class Grant(NamedTuple):
+    """A task, and the session that gets it."""
+
+    task_id: str
+    session_id: str
+
+
+class Reported(NamedTuple):
+    """A task, as those who report on it need it."""
+
+    id: str
+    organization_id: int
+    state: str
+    attempt: int
+    session_id: str | None
+    failures: int
+    error: str | None
+    result_count: int
+    ready_time: int
+    end_time: int | None
 
 
 class Revoked(NamedTuple):
@@ -65,20 +112,6 @@ class Revoked(NamedTuple):
     attempt: int
 
 
-class Leased(NamedTuple):
-    """What a report needs to know of its task."""
-
-    organization_id: int
-    failures: int
-
-
-class Ending(NamedTuple):
-    """How often a task failed before, and how often that occurs among a session's tasks."""
-
-    failures: int
-    tasks: int
-
-
 class _Number(NamedTuple):
     value: int | None
 
@@ -87,26 +120,13 @@ class _Text(NamedTuple):
     value: str
 
 
-class _Outcome(NamedTuple):
-    state: str
-    attempt: int
-
-
 _PENDING = text("state = 'PENDING'")  # As the partial index has it.
 _RUNNING = _T.state == "RUNNING"
 _SESSION = _S.id == bindparam("session_id")
 _STREAM = _S.stream == bindparam("of_stream")
-_LIVE = _S.expire_time > bindparam("now")
-_ACTION = (_T.service == bindparam("service"), _T.action == bindparam("action"))
-_LEASE = (
-    _T.id == bindparam("task_id"),
-    _T.attempt == bindparam("of_attempt"),
-    _T.session_id == bindparam("of_session"),
-    _RUNNING,
-)
-_HELD = (_T.id, _T.attempt, _T.service, _T.action, _T.parameters)
+_SESSIONS = texts("session_ids")
 
-# Sessions
+# Sessions. One that has ended is there until it is swept, and may be taken up or renewed until then.
 
 _OPEN = Command(
     insert(SESSIONS).values(
@@ -119,37 +139,74 @@ _OPEN = Command(
 )
 _RESUME = Query(
     update(SESSIONS)
-    .where(_SESSION, _S.credential_id == bindparam("of_credential"), _LIVE)
+    .where(_SESSION, _S.credential_id == bindparam("of_credential"))
     .values(stream=_S.stream + 1, worker=bindparam("worker"), expire_time=bindparam("until"))
     .returning(_S.stream),
     _Number,
 )
-_RENEW = Command(update(SESSIONS).where(_SESSION, _STREAM, _LIVE).values(expire_time=bindparam("until")))
-_LEAVE = Command(
-    update(SESSIONS).where(_SESSION, _STREAM, _LIVE).values(stream=_S.stream + 1, expire_time=bindparam("until"))
+_LEAVE = Command(update(SESSIONS).where(_SESSION, _STREAM).values(stream=_S.stream + 1, expire_time=bindparam("until")))
+_STREAMS = records("streams", id=String, stream=Integer)
+_MATCHING = (
+    select(_S.id, _S.stream)
+    .join(_STREAMS, and_(_S.id == _STREAMS.c.id, _S.stream == _STREAMS.c.stream))
+    .order_by(_S.id)
 )
-_FORGET = Command(delete(SESSIONS).where(_SESSION))
-_IS_LIVE = Query(select(_S.stream).where(_SESSION, _STREAM, _LIVE), _Number)
-_EXPIRED = Query(select(_S.id).where(_S.expire_time <= bindparam("now")).order_by(_S.expire_time), _Text)
-_NEXT_EXPIRY = Query(select(func.min(_S.expire_time)), _Number)
+_KEEP = Query(_MATCHING.with_for_update(read=True, of=SESSIONS), SessionName)
+_LOCKED = _MATCHING.with_for_update(of=SESSIONS).subquery("locked")
+_RENEW = Query(
+    update(SESSIONS)
+    .where(_S.id == _LOCKED.c.id)
+    .values(expire_time=bindparam("until"))
+    .returning(SESSIONS.c.id, SESSIONS.c.stream),
+    SessionName,
+)
+_EXPIRED = Query(
+    select(_S.id)
+    .where(_S.expire_time <= bindparam("now"))
+    .order_by(_S.expire_time)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True),
+    _Text,
+)
+_FORGET = Command(delete(SESSIONS).where(_S.id.in_(select(_SESSIONS.c.value))))
 
 # Leases
 
-_SOONEST = Query(select(func.min(_T.ready_time)).where(_PENDING, *_ACTION), _Number)
+_ACTIONS = records("actions", service=String, action=String)
+_LOOK = Query(
+    select(
+        _ACTIONS.c.service,
+        _ACTIONS.c.action,
+        select(func.min(_T.ready_time))
+        .where(_PENDING, _T.service == _ACTIONS.c.service, _T.action == _ACTIONS.c.action)
+        .scalar_subquery(),
+        select(func.min(_S.expire_time)).scalar_subquery(),
+        select(func.count()).where(_X.session_id.in_(select(_SESSIONS.c.value))).scalar_subquery(),
+    ),
+    Seen,
+)
 _WAITING = Query(
     select(_T.ready_time, _T.id)
-    .where(_PENDING, *_ACTION, _T.ready_time <= bindparam("now"))
+    .where(
+        _PENDING,
+        _T.service == bindparam("service"),
+        _T.action == bindparam("action"),
+        _T.ready_time <= bindparam("now"),
+    )
     .order_by(_T.ready_time, _T.id)
-    .limit(bindparam("most")),
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True),
     Waiting,
 )
+_GRANTS = records("grants", task_id=String, session_id=String)
+_HELD = (_T.session_id, _T.id, _T.attempt, _T.service, _T.action, _T.parameters)
 _GRANT = Query(
     update(TASKS)
-    .where(_T.id == bindparam("task_id"), _PENDING)
+    .where(_T.id == _GRANTS.c.task_id, _PENDING)
     .values(
         state="RUNNING",
         attempt=_T.attempt + 1,
-        session_id=bindparam("to_session"),
+        session_id=_GRANTS.c.session_id,
         start_time=func.coalesce(_T.start_time, bindparam("now")),
     )
     .returning(*_HELD),
@@ -164,42 +221,33 @@ _HOLDER = Query(
         _T.attempt == bindparam("of_attempt"),
         _RUNNING,
         _S.credential_id == bindparam("of_credential"),
-        _LIVE,
     ),
     _Number,
 )
 
-# Reports
+# Reports and deaths
 
-_COUNT_RESULT = Query(
-    update(TASKS).where(*_LEASE).values(result_count=_T.result_count + 1).returning(_T.organization_id), _Number
+_REPORTED = select(*(_T[name] for name in Reported._fields)).order_by(_T.id).with_for_update(of=TASKS)
+_IDS = texts("task_ids")
+_BY_IDS = Query(_REPORTED.where(_T.id.in_(select(_IDS.c.value))), Reported)
+_OF_SESSIONS = Query(_REPORTED.where(_T.session_id.in_(select(_SESSIONS.c.value))), Reported)
+_CHANGED = ("state", "session_id", "failures", "error", "result_count", "ready_time", "end_time")
+_SETTLED = records(
+    "settled",
+    id=String,
+    attempt=Integer,
+    state=String,
+    session_id=String,
+    failures=Integer,
+    error=String,
+    result_count=Integer,
+    ready_time=BigInteger,
+    end_time=BigInteger,
 )
-_UNCOUNT_RESULT = Command(update(TASKS).where(_T.id == bindparam("task_id")).values(result_count=_T.result_count - 1))
-_LEASED = Query(select(_T.organization_id, _T.failures).where(*_LEASE), Leased)
-_OUTCOME = Query(select(_T.state, _T.attempt).where(_T.id == bindparam("task_id")), _Outcome)
-_COMPLETE = Command(
-    update(TASKS).where(*_LEASE).values(state="SUCCEEDED", session_id=null(), error=null(), end_time=bindparam("now"))
-)
-_RETURN = Command(update(TASKS).where(*_LEASE).values(state="PENDING", session_id=null()))
-_FAILED = {
-    "state": bindparam("to_state"),
-    "session_id": null(),
-    "failures": bindparam("failures"),
-    "error": bindparam("why"),
-    "ready_time": bindparam("ready"),
-    "end_time": bindparam("ended"),
-}
-_FAIL = Command(update(TASKS).where(*_LEASE).values(**_FAILED))
-
-# Deaths
-
-_ENDINGS = Query(
-    select(_T.failures, func.count()).where(_T.session_id == bindparam("session_id")).group_by(_T.failures), Ending
-)
-_FAIL_ALIKE = Command(
+_SETTLE = Command(
     update(TASKS)
-    .where(_T.session_id == bindparam("of_session"), _RUNNING, _T.failures == bindparam("from_failures"))
-    .values(**_FAILED)
+    .where(_T.id == _SETTLED.c.id, _T.attempt == _SETTLED.c.attempt, _RUNNING)
+    .values({changed: _SETTLED.c[changed] for changed in _CHANGED})
 )
 
 # Revocations
@@ -209,8 +257,12 @@ _REVOKE = Command(
         task_id=bindparam("task_id"), attempt=bindparam("attempt"), session_id=bindparam("session_id")
     )
 )
-_REVOKED = Query(select(_X.session_id, _X.task_id, _X.attempt), Revoked)
-_TAKE = Command(delete(REVOCATIONS).where(_X.session_id == bindparam("session_id")))
+_TAKE = Query(
+    delete(REVOCATIONS)
+    .where(_X.session_id.in_(select(_SESSIONS.c.value)))
+    .returning(_X.session_id, _X.task_id, _X.attempt),
+    Revoked,
+)
 
 
 async def open_session(tx: Tx, *, session_id: str, credential_id: str, worker: str, expire_time: int) -> None:
@@ -220,58 +272,53 @@ async def open_session(tx: Tx, *, session_id: str, credential_id: str, worker: s
 
 async def resume_session(tx: Tx, *, session_id: str, credential_id: str, worker: str, expire_time: int) -> int | None:
     """Give the session to a new stream and return that stream's number; None if this credential has no such session."""
-    found = await tx.one(
-        _RESUME, session_id=session_id, of_credential=credential_id, worker=worker, until=expire_time, now=tx.now
-    )
+    found = await tx.one(_RESUME, session_id=session_id, of_credential=credential_id, worker=worker, until=expire_time)
     return found.value if found else None
-
-
-async def renew_session(tx: Tx, *, session_id: str, stream: int, expire_time: int) -> bool:
-    """Move the session's end, if it lives and this stream has it."""
-    return await tx.run(_RENEW, session_id=session_id, of_stream=stream, until=expire_time, now=tx.now) == 1
 
 
 async def leave_session(tx: Tx, *, session_id: str, stream: int, expire_time: int) -> bool:
-    """Take the session from this stream, to end at `expire_time`, if it lives and this stream has it."""
-    return await tx.run(_LEAVE, session_id=session_id, of_stream=stream, until=expire_time, now=tx.now) == 1
+    """Take the session from this stream, to end at `expire_time`, if this stream has it."""
+    return await tx.run(_LEAVE, session_id=session_id, of_stream=stream, until=expire_time) == 1
 
 
-async def forget_session(tx: Tx, session_id: str) -> None:
-    """Delete a session that has no leases any more, and what its worker was to be told."""
-    await tx.run(_TAKE, session_id=session_id)
-    await tx.run(_FORGET, session_id=session_id)
+async def renew_sessions(tx: Tx, *, sessions: Sequence[tuple[str, int]], expire_time: int) -> list[SessionName]:
+    """Move the end of those of these sessions that still have these streams, and return them."""
+    return await tx.all(_RENEW, streams=_streams(sessions), until=expire_time)
 
 
-async def is_live(tx: Tx, *, session_id: str, stream: int) -> bool:
-    """Say whether the session lives and this stream has it."""
-    return await tx.one(_IS_LIVE, session_id=session_id, of_stream=stream, now=tx.now) is not None
+async def keep_sessions(tx: Tx, sessions: Sequence[tuple[str, int]]) -> list[SessionName]:
+    """Return those of these sessions that still have these streams. None of them ends before this transaction does."""
+    return await tx.all(_KEEP, streams=_streams(sessions))
 
 
-async def expired_sessions(tx: Tx) -> list[str]:
-    """Return the sessions that have ended by now."""
-    return [found.value for found in await tx.all(_EXPIRED, now=tx.now)]
+async def expired_sessions(tx: Tx, *, most: int) -> list[str]:
+    """Return sessions that have ended by now, but for those that somebody else is just changing."""
+    return [found.value for found in await tx.all(_EXPIRED, now=tx.now, most=most)]
 
 
-async def next_expiry(tx: Tx) -> int | None:
-    """Return when the first session ends."""
-    found = await tx.one(_NEXT_EXPIRY)
-    return found.value if found else None
+async def forget_sessions(tx: Tx, session_ids: Sequence[str]) -> None:
+    """Delete sessions that have no leases any more, and what their workers were to be told."""
+    await take_revoked(tx, session_ids)
+    await tx.run(_FORGET, session_ids=_json(session_ids))
 
 
-async def soonest(tx: Tx, *, service: str, action: str) -> int | None:
-    """Return when the first pending task of this action is ready."""
-    found = await tx.one(_SOONEST, service=service, action=action)
-    return found.value if found else None
+async def look(tx: Tx, *, actions: Iterable[tuple[str, str]], session_ids: Sequence[str]) -> list[Seen]:
+    """Return what there is for each of these actions; at least one must be given."""
+    given = [{"service": service, "action": action} for service, action in actions]
+    return await tx.all(_LOOK, actions=_json(given), session_ids=_json(session_ids))
 
 
 async def waiting(tx: Tx, *, service: str, action: str, most: int) -> list[Waiting]:
-    """Return pending tasks of this action that are ready, the longest ready first."""
+    """Return pending tasks of this action that are ready, the longest ready first.
+
+    They are locked; those that somebody else has locked are left out.
+    """
     return await tx.all(_WAITING, service=service, action=action, now=tx.now, most=most)
 
 
-async def grant(tx: Tx, *, task_id: str, session_id: str) -> Held | None:
-    """Lease the task to the session under its next attempt; None if it is not pending any more."""
-    return await tx.one(_GRANT, task_id=task_id, to_session=session_id, now=tx.now)
+async def grant(tx: Tx, grants: Sequence[Grant]) -> list[Held]:
+    """Lease tasks that are pending, each under its next attempt, and return the leases in no order."""
+    return await tx.all(_GRANT, grants=_json([one._asdict() for one in grants]), now=tx.now)
 
 
 async def held_by(tx: Tx, session_id: str) -> list[Held]:
@@ -280,67 +327,24 @@ async def held_by(tx: Tx, session_id: str) -> list[Held]:
 
 
 async def organization_of_lease(tx: Tx, *, credential_id: str, task_id: str, attempt: int) -> int | None:
-    """Return the organization of a task whose lease a live session of this credential holds."""
-    found = await tx.one(_HOLDER, of_credential=credential_id, task_id=task_id, of_attempt=attempt, now=tx.now)
+    """Return the organization of a task whose lease a session of this credential holds."""
+    found = await tx.one(_HOLDER, of_credential=credential_id, task_id=task_id, of_attempt=attempt)
     return found.value if found else None
 
 
-async def count_result(tx: Tx, *, session_id: str, task_id: str, attempt: int) -> int | None:
-    """Count one result more for a leased task and return its organization; None if this is not its lease."""
-    found = await tx.one(_COUNT_RESULT, of_session=session_id, task_id=task_id, of_attempt=attempt)
-    return found.value if found else None
+async def reported(tx: Tx, task_ids: Sequence[str]) -> list[Reported]:
+    """Return those of these tasks that there are. They are locked."""
+    return await tx.all(_BY_IDS, task_ids=_json(task_ids))
 
 
-async def uncount_result(tx: Tx, task_id: str) -> None:
-    """Take back a count_result."""
-    await tx.run(_UNCOUNT_RESULT, task_id=task_id)
+async def held_by_sessions(tx: Tx, session_ids: Sequence[str]) -> list[Reported]:
+    """Return the tasks whose leases these sessions hold. They are locked."""
+    return await tx.all(_OF_SESSIONS, session_ids=_json(session_ids))
 
 
-async def leased(tx: Tx, *, session_id: str, task_id: str, attempt: int) -> Leased | None:
-    """Return what is to be known of a leased task; None if this is not its lease."""
-    return await tx.one(_LEASED, of_session=session_id, task_id=task_id, of_attempt=attempt)
-
-
-async def state_at(tx: Tx, *, task_id: str, attempt: int) -> str | None:
-    """Return the task's state if this is its latest attempt."""
-    found = await tx.one(_OUTCOME, task_id=task_id)
-    return found.state if found and found.attempt == attempt else None
-
-
-async def complete(tx: Tx, *, session_id: str, task_id: str, attempt: int) -> bool:
-    """End a leased task well, if this is its lease."""
-    return await tx.run(_COMPLETE, of_session=session_id, task_id=task_id, of_attempt=attempt, now=tx.now) == 1
-
-
-async def hand_back(tx: Tx, *, session_id: str, task_id: str, attempt: int) -> bool:
-    """Make a leased task pending as it was, if this is its lease."""
-    return await tx.run(_RETURN, of_session=session_id, task_id=task_id, of_attempt=attempt) == 1
-
-
-class Failed(NamedTuple):
-    """What a failed attempt makes of its task."""
-
-    to_state: str
-    failures: int
-    why: str
-    ready: int
-    ended: int | None
-
-
-async def fail(tx: Tx, *, session_id: str, task_id: str, attempt: int, failed: Failed) -> bool:
-    """End an attempt, if this is its lease."""
-    values = failed._asdict()
-    return await tx.run(_FAIL, of_session=session_id, task_id=task_id, of_attempt=attempt, **values) == 1
-
-
-async def endings(tx: Tx, session_id: str) -> list[Ending]:
-    """Return how often the session's tasks failed before, each number once."""
-    return await tx.all(_ENDINGS, session_id=session_id)
-
-
-async def fail_alike(tx: Tx, *, session_id: str, from_failures: int, failed: Failed) -> None:
-    """End the attempts of all tasks of a session that failed this often before."""
-    await tx.run(_FAIL_ALIKE, of_session=session_id, from_failures=from_failures, **failed._asdict())
+async def settle(tx: Tx, tasks: Sequence[Reported]) -> None:
+    """Write what has become of tasks that were RUNNING in these attempts."""
+    await tx.run(_SETTLE, settled=_json([task._asdict() for task in tasks]))
 
 
 async def revoke(tx: Tx, *, session_id: str, task_id: str, attempt: int) -> None:
@@ -348,15 +352,14 @@ async def revoke(tx: Tx, *, session_id: str, task_id: str, attempt: int) -> None
     await tx.run(_REVOKE, session_id=session_id, task_id=task_id, attempt=attempt)
 
 
-async def revoked(tx: Tx) -> list[Revoked]:
-    """Return the leases of which workers have not been told that they ended; of all processes."""
-    return await tx.all(_REVOKED)
-
-
-async def take_revoked(tx: Tx, sessions: Sequence[str]) -> list[Revoked]:
+async def take_revoked(tx: Tx, session_ids: Sequence[str]) -> list[Revoked]:
     """Return and delete what the workers of these sessions are to be told."""
-    mine = set(sessions)
-    found = [one for one in await revoked(tx) if one.session_id in mine]
-    for session_id in {one.session_id for one in found}:
-        await tx.run(_TAKE, session_id=session_id)
-    return found
+    return await tx.all(_TAKE, session_ids=_json(session_ids))
+
+
+def _streams(sessions: Sequence[tuple[str, int]]) -> str:
+    return _json([{"id": session_id, "stream": stream} for session_id, stream in sessions])
+
+
+def _json(values: Sequence[object]) -> str:
+    return orjson.dumps(values).decode()

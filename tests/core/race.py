@@ -2,10 +2,11 @@
 
 import random
 
-from server.core import tasks, work
+from server.core import reports, tasks, work
 from server.core.caller import Caller
+from server.core.reports import Ending, Failure, Heard, Publication, Report
 from server.core.tasks import LAW, TaskState
-from server.core.work import Ending, Failure, LeaseName, Publication, Report, Session, Wish
+from server.core.work import LeaseName, Session, Wish
 from server.store import results as stored_results
 from server.store.engine import Tx
 from tests.core.scenes import ACTION, histogram
@@ -38,7 +39,7 @@ class Race:
     async def begin(self) -> None:
         for _ in range(TASKS):
             asked = {"service": ACTION[0], "action": ACTION[1], "parameters": {}, "request_id": ""}
-            created = await tasks.create(self.tx, caller=self.caller, **asked)
+            created = await tasks.create(self.tx, caller=self.caller, wanted=tasks.Wanted(**asked))
             self.states[created.id] = created.state
             self.attempts[created.id] = 0
         self.sessions = [await self.greet() for _ in range(WORKERS)]
@@ -52,7 +53,7 @@ class Race:
     async def grant(self) -> None:
         session = self.chance.choice(self.sessions)
         wish = Wish(session, frozenset({ACTION}), self.chance.randint(1, 3))
-        granted = await work.grant(self.tx, wishes=[wish])
+        granted = await work.grant(self.tx, wishes=[wish], ready={ACTION})
         for lease in granted.leases.get(session, []):
             assert lease.name.attempt == self.attempts[lease.name.task_id] + 1
             self.attempts[lease.name.task_id] += 1
@@ -66,7 +67,7 @@ class Race:
         outcomes = [Publication(number, histogram(1)), Ending.COMPLETED, Failure("x"), Ending.RETURNED]
         outcome = self.chance.choices(outcomes, weights=[5, 4, 2, 1])[0]
         before = await self.task(lease.task_id)
-        [answer] = await work.report(self.tx, session=session, reports=[Report(lease, outcome)], refused={})
+        [[answer]] = await reports.report(self.tx, heard=[Heard(session, [Report(lease, outcome)], {})])
         if answer is not None:
             assert await self.task(lease.task_id) == before, "a refused report changed something"
             return
@@ -76,9 +77,7 @@ class Race:
 
     async def pass_time(self) -> None:
         self.tx.now += self.chance.choice([1, 3, 4]) * work.SECOND
-        for session in self.sessions:
-            if self.chance.random() < 0.8:
-                await work.renew(self.tx, session=session)
+        await work.renew(self.tx, sessions=[session for session in self.sessions if self.chance.random() < 0.8])
         ended = await work.sweep(self.tx)
         self.sessions = [session for session in self.sessions if session.id not in ended]
         while len(self.sessions) < WORKERS:
@@ -113,10 +112,10 @@ class Race:
             self.tx.now += 20 * work.SECOND  # All others are dead, and no back-off is longer.
             await work.sweep(self.tx)
             last = await self.greet()
-            granted = await work.grant(self.tx, wishes=[Wish(last, frozenset({ACTION}), TASKS)])
+            granted = await work.grant(self.tx, wishes=[Wish(last, frozenset({ACTION}), TASKS)], ready={ACTION})
             for lease in granted.leases.get(last, []):
-                reports = [Report(lease.name, Ending.COMPLETED)]
-                assert await work.report(self.tx, session=last, reports=reports, refused={}) == [None]
+                done = [Report(lease.name, Ending.COMPLETED)]
+                assert await reports.report(self.tx, heard=[Heard(last, done, {})]) == [[None]]
                 self.outcomes.append(lease.name.task_id)
         await self.observe()
         assert all(state.is_over for state in self.states.values()), "a task was lost"

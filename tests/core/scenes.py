@@ -4,10 +4,11 @@ import hashlib
 import itertools
 from dataclasses import dataclass
 
-from server.core import credentials, organizations, tasks, work
+from server.core import credentials, organizations, reports, tasks, work
 from server.core.caller import Caller, Role
+from server.core.reports import Ending, Failure, Heard, Publication, Report
 from server.core.results import Histogram
-from server.core.work import Ending, Failure, LeaseName, Publication, Report, Wish
+from server.core.work import LeaseName, Wish
 from server.store.engine import Store, Tx
 
 HOUSE = Caller("operator", Role.OPERATOR, None, "", "")
@@ -32,7 +33,7 @@ async def worker(store: Store, token: str = "", kind: Role = Role.TOKEN_WRITE) -
 async def task(store: Store, caller: Caller, **changes) -> tasks.Task:
     """Create a task."""
     asked = {"service": ACTION[0], "action": ACTION[1], "parameters": {}, "request_id": ""} | changes
-    return await store.write(tasks.create, caller=caller, **asked)
+    return await store.write(tasks.create, caller=caller, wanted=tasks.Wanted(**asked))
 
 
 async def later(tx: Tx, seconds: float, verb, **values):
@@ -41,8 +42,9 @@ async def later(tx: Tx, seconds: float, verb, **values):
     return await verb(tx, **values)
 
 
-def histogram(*counts: int) -> Histogram:
-    return Histogram([("height", str(number), count) for number, count in enumerate(counts)], [])
+def histogram(*counts: int) -> str:
+    """Return a histogram with these counts, as it is kept."""
+    return Histogram([("height", str(number), count) for number, count in enumerate(counts)], []).to_json()
 
 
 @dataclass
@@ -56,17 +58,17 @@ class Worker:
     @classmethod
     async def seated(cls, store: Store, caller: Caller | None = None, session_id: str = "") -> "Worker":
         caller = caller or await worker(store)
-        greeting = await store.write(work.greet, caller=caller, worker="w", session_id=session_id)
+        greeting = await store.write_guarded(work.greet, caller=caller, worker="w", session_id=session_id)
         return cls(store, caller, greeting.session)
 
     async def lease(self, most: int = 10, after: float = 0) -> list[LeaseName]:
         wish = Wish(self.session, frozenset({ACTION}), most)
-        granted = await self.store.write(later, after, work.grant, wishes=[wish])
+        granted = await self.store.write_guarded(later, after, work.grant, wishes=[wish], ready={ACTION})
         return [lease.name for lease in granted.leases.get(self.session, [])]
 
-    async def report(self, *reports: Report) -> list[str]:
+    async def report(self, *said: Report) -> list[str]:
         """Report, and return the names of the refusals, "" for what is accepted."""
-        answers = await self.store.write(work.report, session=self.session, reports=reports, refused={})
+        [answers] = await self.store.write_guarded(reports.report, heard=[Heard(self.session, said, {})])
         return [type(answer).__name__ if answer else "" for answer in answers]
 
     async def publish(self, lease: LeaseName, number: int = 1, *counts: int) -> str:

@@ -5,7 +5,7 @@ import pytest
 from server.core import pages, results
 from server.core.errors import InvalidFields, ResultNotFound, TaskNotFound
 from server.core.results import Histogram
-from server.core.work import Publication, Report
+from server.core.reports import Publication, Report
 from tests.core.scenes import Worker, histogram, organization, task
 
 

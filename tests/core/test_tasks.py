@@ -4,8 +4,8 @@ import pytest
 
 from server.core import tasks
 from server.core.errors import InvalidFields, RequestIdReused, TaskNotFound
-from server.core.tasks import LAW, TaskState
-from tests.core.scenes import Worker, organization, task
+from server.core.tasks import LAW, TaskState, Wanted
+from tests.core.scenes import ACTION, Worker, organization, task
 
 REQUEST = "0190b1e5-5d6a-7000-8000-0123456789ab"
 
@@ -78,6 +78,31 @@ async def test_a_request_id_with_other_content_is_refused(store):
     await task(store, caller, request_id=REQUEST)
     with pytest.raises(RequestIdReused):
         await task(store, caller, parameters={"a": "1"}, request_id=REQUEST)
+
+
+async def test_a_request_id_works_in_a_batch_as_alone(store):
+    caller = await organization(store)
+    first = await task(store, caller, request_id=REQUEST)
+    other = REQUEST.replace("a", "b")
+    wanted = [Wanted(*ACTION, {}, REQUEST), Wanted(*ACTION, {"a": "1"}, other), Wanted(*ACTION, {"a": "1"}, other)]
+    created = await store.write(tasks.create_many, caller=caller, wanted=wanted)
+    assert created[0] == first
+    assert created[1] == created[2] != first
+    assert await store.write(tasks.create_many, caller=caller, wanted=wanted) == created
+    with pytest.raises(RequestIdReused):
+        await store.write(tasks.create_many, caller=caller, wanted=[*wanted, Wanted(*ACTION, {"a": "2"}, other)])
+
+
+async def test_all_faults_of_a_batch_are_told_with_their_places(store):
+    caller = await organization(store)
+    asked = {"dataset": "none", "column": "height", "bin_width": "10"}
+    wanted = [Wanted("cloak", "histogram", asked, ""), Wanted(*ACTION, {}, ""), Wanted("cloak", "histogram", {}, "")]
+    with pytest.raises(InvalidFields) as refusal:
+        await store.write(tasks.create_many, caller=caller, wanted=wanted)
+    places = {fault.field.partition(".")[0] for fault in refusal.value.faults}
+    assert places == {"requests[0]", "requests[2]"}
+    assert all(".task.parameters" in fault.field for fault in refusal.value.faults)
+    assert await pages(store, caller, 10) == [[]]
 
 
 async def test_request_ids_of_organizations_do_not_meet(store):

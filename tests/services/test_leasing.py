@@ -9,6 +9,7 @@ from server.core.work import Granted, Lease, LeaseName, Look, Session
 from server.services.leasing import Leasing, Seat
 
 SESSION = Session("s", 1)
+READY = frozenset({("icloud", "fetch-data")})
 LEASE = Lease(LeaseName("t", 1), "icloud", "fetch-data", {})
 
 
@@ -22,12 +23,12 @@ class Store:
         assert verb is work.look
         return self._look
 
-    async def write(self, verb, **_: object) -> object:
+    async def write_guarded(self, verb, **_: object) -> object:
         return self._answers[verb.__name__]
 
 
-def look(**seen: bool) -> Look:
-    return Look(**{"ready": False, "revoked": False, "expired": False, "next_time": None, **seen})
+def look(**seen: object) -> Look:
+    return Look(**{"now": 0, "ready": frozenset(), "revoked": False, "expired": False, "next_time": None, **seen})
 
 
 async def wait_after(store: Store) -> float | None:
@@ -40,7 +41,7 @@ async def wait_after(store: Store) -> float | None:
 @pytest.mark.parametrize(
     "store",
     [
-        Store(look(ready=True), grant=Granted({}, [])),
+        Store(look(ready=READY), grant=Granted({}, [])),
         Store(look(expired=True), sweep=[]),
         Store(look(revoked=True), take_revoked={}),
     ],
@@ -53,8 +54,8 @@ async def test_what_could_not_be_done_is_not_tried_again_without_a_pause(store):
 @pytest.mark.parametrize(
     "store",
     [
-        Store(look(ready=True), grant=Granted({SESSION: [LEASE]}, [])),
-        Store(look(ready=True), grant=Granted({}, [SESSION])),
+        Store(look(ready=READY), grant=Granted({SESSION: [LEASE]}, [])),
+        Store(look(ready=READY), grant=Granted({}, [SESSION])),
         Store(look(expired=True), sweep=["s"]),
         Store(look(revoked=True), take_revoked={"s": [LEASE.name]}),
     ],

@@ -4,11 +4,14 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from sqlalchemy import bindparam, update
 
 from server.core import credentials, organizations
 from server.core.caller import Role
 from server.core.credentials import NewToken
-from server.core.work import Ending, Failure, Publication, Report
+from server.core.reports import Ending, Failure, Publication, Report
+from server.store.engine import Command
+from server.store.tasks import TASKS
 from taskhouse.v1 import results_pb2, results_pb2_grpc, tasks_pb2_grpc
 from taskhouse.v1 import tasks_pb2 as pb
 from tests.core.scenes import HOUSE, Worker, histogram
@@ -95,11 +98,105 @@ async def test_a_failed_task_says_why(tasks, acme, store):
     assert await worker.report(Report(lease, Failure("the device is off"))) == [""]
     failed = await tasks.GetTask(pb.GetTaskRequest(task_id=created.id), metadata=acme)
     assert failed.state == pb.TASK_STATE_FAILED
-    assert failed.error.message == "the device is off"
+    assert (failed.error.message, failed.last_error, failed.failure_count) == ("the device is off",) * 2 + (5,)
+
+
+async def test_a_task_that_is_tried_again_tells_what_failed_and_when_it_may_start(tasks, acme, store):
+    created = await tasks.CreateTask(asking(), metadata=acme)
+    assert created.ready_time == created.create_time
+    assert (created.last_error, created.failure_count) == ("", 0)
+    worker = await Worker.seated(store)
+    [lease] = await worker.lease()
+    await worker.fail(lease, "the device is off")
+    waiting = await tasks.GetTask(pb.GetTaskRequest(task_id=created.id), metadata=acme)
+    assert (waiting.state, waiting.last_error, waiting.failure_count) == (
+        pb.TASK_STATE_PENDING, "the device is off", 1,
+    )  # fmt: skip
+    assert waiting.ready_time.ToNanoseconds() > waiting.create_time.ToNanoseconds()
+    assert not waiting.HasField("error")
+    [lease] = await worker.lease(after=2)
+    assert await worker.complete(lease) == ""
+    done = await tasks.GetTask(pb.GetTaskRequest(task_id=created.id), metadata=acme)
+    assert (done.state, done.last_error, done.failure_count) == (pb.TASK_STATE_SUCCEEDED, "", 1)
+    assert not done.HasField("ready_time")
+
+
+def batch(*requests: pb.CreateTaskRequest) -> pb.BatchCreateTasksRequest:
+    return pb.BatchCreateTasksRequest(requests=requests)
+
+
+async def test_a_batch_of_tasks_is_created_and_found_in_its_order(tasks, acme):
+    requests = [asking(device=str(number)) for number in range(20)]
+    created = (await tasks.BatchCreateTasks(batch(*requests), metadata=acme)).tasks
+    assert [one.parameters["device"] for one in created] == [str(number) for number in range(20)]
+    ids = [one.id for one in created]
+    assert ids == sorted(ids)
+    asked = [*ids[::-1], ids[3]]
+    found = (await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=asked), metadata=acme)).tasks
+    assert [one.id for one in found] == asked
+    assert found[0] == created[-1]
+
+
+async def test_a_batch_is_created_as_a_whole_or_not_at_all(tasks, acme):
+    bad = pb.CreateTaskRequest(task=pb.Task(service="icloud", action="Fetch"), request_id="no")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await tasks.BatchCreateTasks(batch(asking(), asking(), bad), metadata=acme)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    details = raised.value.details()
+    assert "requests[2].task.action: " in details
+    assert "requests[2].request_id: " in details
+    await tasks.CreateTask(asking(REQUEST, device="x"), metadata=acme)
+    reused = tasks.BatchCreateTasks(batch(asking(), asking(REQUEST, device="y")), metadata=acme)
+    assert await refusal(reused) is grpc.StatusCode.ALREADY_EXISTS
+    assert len((await tasks.ListTasks(pb.ListTasksRequest(), metadata=acme)).tasks) == 1
+
+
+async def test_what_an_unknown_id_of_a_batch_is_is_told(tasks, acme, store):
+    await store.write(organizations.create, name="other")
+    foreign = await tasks.CreateTask(asking(), metadata=await bearer(store, "other"))
+    own = await tasks.CreateTask(asking(), metadata=acme)
+    request = pb.BatchGetTasksRequest(task_ids=[own.id, foreign.id, "\0", "none"])
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await tasks.BatchGetTasks(request, metadata=acme)
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    assert raised.value.details() == f"There are no tasks {foreign.id}, \0, none."
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("BatchCreateTasks", pb.BatchCreateTasksRequest()),
+        ("BatchCreateTasks", batch(*[asking()] * 1001)),
+        ("BatchGetTasks", pb.BatchGetTasksRequest()),
+        ("BatchGetTasks", pb.BatchGetTasksRequest(task_ids=["x"] * 10_001)),
+    ],
+)
+async def test_empty_and_too_large_batches_are_refused(tasks, acme, method, request_):
+    assert await refusal(getattr(tasks, method)(request_, metadata=acme)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_batch_whose_tasks_are_too_large_for_one_answer_is_refused(tasks, acme):
+    large = batch(*[asking(device="x" * 60_000)] * 40)
+    ids = [one.id for one in (await tasks.BatchCreateTasks(large, metadata=acme)).tasks]
+    assert len((await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=ids[:30]), metadata=acme)).tasks) == 30
+    too_many = tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=ids), metadata=acme)
+    assert await refusal(too_many) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_ten_thousand_tasks_are_found_at_once(tasks, acme):
+    ids = []
+    for _ in range(10):
+        created = await tasks.BatchCreateTasks(batch(*[asking()] * 1000), metadata=acme)
+        ids += [one.id for one in created.tasks]
+    found = (await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=ids), metadata=acme)).tasks
+    assert [one.id for one in found] == ids
+
+
+FAIL = Command(update(TASKS).where(TASKS.c.id == bindparam("task_id")).values(failures=TASKS.c.failures + 1))
 
 
 async def fail_before(tx, *, task_id) -> None:
-    tx._cursor.execute("UPDATE tasks SET failures = failures + 1 WHERE id = ?", (task_id,))
+    await tx.run(FAIL, task_id=task_id)
 
 
 async def test_another_organization_s_task_and_results_do_not_exist(tasks, results, acme, store):

@@ -1,16 +1,20 @@
 """WorkService, over gRPC: a worker that is driven by hand."""
 
 import asyncio
+from typing import NamedTuple
 
 import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from sqlalchemy import bindparam, select, update
 
 from server.core import credentials, tasks, work
 from server.core.caller import Caller, Role
 from server.core.credentials import NewToken
 from server.store import tasks as stored_tasks
+from server.store.engine import Command, Query
+from server.store.work import SESSIONS
 from taskhouse.v1 import results_pb2, work_pb2_grpc
 from taskhouse.v1 import work_pb2 as pb
 from tests.core.scenes import HOUSE, organization, task
@@ -223,8 +227,11 @@ async def test_a_stream_whose_session_ended_is_told_and_ends(stream, store, call
     assert (await stream.refusal())[0] is grpc.StatusCode.OK
 
 
+END_ALL = Command(update(SESSIONS).values(expire_time=bindparam("now")))
+
+
 async def end_all_sessions(tx) -> None:
-    tx._cursor.execute("UPDATE worker_sessions SET expire_time = ?", (tx.now,))
+    await tx.run(END_ALL, now=tx.now)
 
 
 async def test_a_session_that_is_taken_up_elsewhere_ends_its_earlier_stream(stream, channel, token):
@@ -299,9 +306,16 @@ async def test_a_server_that_stops_sends_its_workers_elsewhere_and_keeps_their_s
     assert expire_time - now > 5_000_000
 
 
+class Expiry(NamedTuple):
+    time: int
+
+
+EXPIRIES = Query(select(SESSIONS.c.expire_time), Expiry)
+
+
 async def first_session(tx) -> tuple[int, int]:
-    [(expire_time,)] = tx._cursor.execute("SELECT expire_time FROM worker_sessions").fetchall()
-    return expire_time, tx.now
+    [expiry] = await tx.all(EXPIRIES)
+    return expiry.time, tx.now
 
 
 async def test_a_stopping_server_waits_for_no_hello(stream, server):

@@ -40,9 +40,24 @@ class TaskServiceStub:
                 request_serializer=taskhouse_dot_v1_dot_tasks__pb2.CreateTaskRequest.SerializeToString,
                 response_deserializer=taskhouse_dot_v1_dot_tasks__pb2.Task.FromString,
                 _registered_method=True)
+        self.BatchCreateTasks = channel.unary_unary(
+                '/taskhouse.v1.TaskService/BatchCreateTasks',
+                request_serializer=taskhouse_dot_v1_dot_tasks__pb2.BatchCreateTasksRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_tasks__pb2.BatchCreateTasksResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/taskhouse.v1.TaskService/GetTask',
                 request_serializer=taskhouse_dot_v1_dot_tasks__pb2.GetTaskRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_tasks__pb2.Task.FromString,
+                _registered_method=True)
+        self.BatchGetTasks = channel.unary_unary(
+                '/taskhouse.v1.TaskService/BatchGetTasks',
+                request_serializer=taskhouse_dot_v1_dot_tasks__pb2.BatchGetTasksRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_tasks__pb2.BatchGetTasksResponse.FromString,
+                _registered_method=True)
+        self.WatchTask = channel.unary_stream(
+                '/taskhouse.v1.TaskService/WatchTask',
+                request_serializer=taskhouse_dot_v1_dot_tasks__pb2.WatchTaskRequest.SerializeToString,
                 response_deserializer=taskhouse_dot_v1_dot_tasks__pb2.Task.FromString,
                 _registered_method=True)
         self.ListTasks = channel.unary_unary(
@@ -71,10 +86,46 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCreateTasks(self, request, context):
+        """Asks for many tasks: all of them are stored, or none. Each request is as one of CreateTask, with a request_id of its
+        own if it has one.
+
+        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
+        `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTask(self, request, context):
         """Returns one task.
 
         Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetTasks(self, request, context):
+        """Returns many tasks, as they are at one moment: all of them, or, if one is unknown, none.
+
+        Under `/v1/` it is a GET, or, as addresses have little room, a POST with the request as its body.
+
+        Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD:
+        too many, or more than 2 MiB of parameters).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTask(self, request, context):
+        """Sends the task as it is, and again after each change, and ends after it was sent in a final state. Changes that
+        follow each other quickly may be sent as one. A stream that ended otherwise was cut: ask again.
+
+        gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+        Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), UNAVAILABLE (STOPPING: ask again),
+        UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,9 +158,24 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=taskhouse_dot_v1_dot_tasks__pb2.CreateTaskRequest.FromString,
                     response_serializer=taskhouse_dot_v1_dot_tasks__pb2.Task.SerializeToString,
             ),
+            'BatchCreateTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateTasks,
+                    request_deserializer=taskhouse_dot_v1_dot_tasks__pb2.BatchCreateTasksRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_tasks__pb2.BatchCreateTasksResponse.SerializeToString,
+            ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
                     request_deserializer=taskhouse_dot_v1_dot_tasks__pb2.GetTaskRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_tasks__pb2.Task.SerializeToString,
+            ),
+            'BatchGetTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetTasks,
+                    request_deserializer=taskhouse_dot_v1_dot_tasks__pb2.BatchGetTasksRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_tasks__pb2.BatchGetTasksResponse.SerializeToString,
+            ),
+            'WatchTask': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTask,
+                    request_deserializer=taskhouse_dot_v1_dot_tasks__pb2.WatchTaskRequest.FromString,
                     response_serializer=taskhouse_dot_v1_dot_tasks__pb2.Task.SerializeToString,
             ),
             'ListTasks': grpc.unary_unary_rpc_method_handler(
@@ -162,6 +228,33 @@ class TaskService:
             _registered_method=True)
 
     @staticmethod
+    def BatchCreateTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhouse.v1.TaskService/BatchCreateTasks',
+            taskhouse_dot_v1_dot_tasks__pb2.BatchCreateTasksRequest.SerializeToString,
+            taskhouse_dot_v1_dot_tasks__pb2.BatchCreateTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetTask(request,
             target,
             options=(),
@@ -177,6 +270,60 @@ class TaskService:
             target,
             '/taskhouse.v1.TaskService/GetTask',
             taskhouse_dot_v1_dot_tasks__pb2.GetTaskRequest.SerializeToString,
+            taskhouse_dot_v1_dot_tasks__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhouse.v1.TaskService/BatchGetTasks',
+            taskhouse_dot_v1_dot_tasks__pb2.BatchGetTasksRequest.SerializeToString,
+            taskhouse_dot_v1_dot_tasks__pb2.BatchGetTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskhouse.v1.TaskService/WatchTask',
+            taskhouse_dot_v1_dot_tasks__pb2.WatchTaskRequest.SerializeToString,
             taskhouse_dot_v1_dot_tasks__pb2.Task.FromString,
             options,
             channel_credentials,

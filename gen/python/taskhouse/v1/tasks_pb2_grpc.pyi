@@ -39,10 +39,34 @@ class TaskServiceStub:
     Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS
     (REQUEST_ID_REUSED).
     """
+    BatchCreateTasks: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.BatchCreateTasksRequest, _tasks_pb2.BatchCreateTasksResponse]
+    """Asks for many tasks: all of them are stored, or none. Each request is as one of CreateTask, with a request_id of its
+    own if it has one.
+
+    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
+    `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]
     """Returns one task.
 
     Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND).
+    """
+    BatchGetTasks: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.BatchGetTasksRequest, _tasks_pb2.BatchGetTasksResponse]
+    """Returns many tasks, as they are at one moment: all of them, or, if one is unknown, none.
+
+    Under `/v1/` it is a GET, or, as addresses have little room, a POST with the request as its body.
+
+    Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD:
+    too many, or more than 2 MiB of parameters).
+    """
+    WatchTask: _grpc.UnaryStreamMultiCallable[_tasks_pb2.WatchTaskRequest, _tasks_pb2.Task]
+    """Sends the task as it is, and again after each change, and ends after it was sent in a final state. Changes that
+    follow each other quickly may be sent as one. A stream that ended otherwise was cut: ask again.
+
+    gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+    Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), UNAVAILABLE (STOPPING: ask again),
+    UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.ListTasksRequest, _tasks_pb2.ListTasksResponse]
     """Lists the organization's tasks, newest first.
@@ -67,10 +91,34 @@ class TaskServiceAsyncStub(TaskServiceStub):
     Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS
     (REQUEST_ID_REUSED).
     """
+    BatchCreateTasks: _aio.UnaryUnaryMultiCallable[_tasks_pb2.BatchCreateTasksRequest, _tasks_pb2.BatchCreateTasksResponse]  # type: ignore[assignment]
+    """Asks for many tasks: all of them are stored, or none. Each request is as one of CreateTask, with a request_id of its
+    own if it has one.
+
+    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
+    `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+    """
     GetTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]  # type: ignore[assignment]
     """Returns one task.
 
     Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND).
+    """
+    BatchGetTasks: _aio.UnaryUnaryMultiCallable[_tasks_pb2.BatchGetTasksRequest, _tasks_pb2.BatchGetTasksResponse]  # type: ignore[assignment]
+    """Returns many tasks, as they are at one moment: all of them, or, if one is unknown, none.
+
+    Under `/v1/` it is a GET, or, as addresses have little room, a POST with the request as its body.
+
+    Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD:
+    too many, or more than 2 MiB of parameters).
+    """
+    WatchTask: _aio.UnaryStreamMultiCallable[_tasks_pb2.WatchTaskRequest, _tasks_pb2.Task]  # type: ignore[assignment]
+    """Sends the task as it is, and again after each change, and ends after it was sent in a final state. Changes that
+    follow each other quickly may be sent as one. A stream that ended otherwise was cut: ask again.
+
+    gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+    Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), UNAVAILABLE (STOPPING: ask again),
+    UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_tasks_pb2.ListTasksRequest, _tasks_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Lists the organization's tasks, newest first.
@@ -100,6 +148,19 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def BatchCreateTasks(
+        self,
+        request: _tasks_pb2.BatchCreateTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tasks_pb2.BatchCreateTasksResponse, _abc.Awaitable[_tasks_pb2.BatchCreateTasksResponse]]:
+        """Asks for many tasks: all of them are stored, or none. Each request is as one of CreateTask, with a request_id of its
+        own if it has one.
+
+        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
+        `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+        """
+
+    @_abc_1.abstractmethod
     def GetTask(
         self,
         request: _tasks_pb2.GetTaskRequest,
@@ -108,6 +169,35 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns one task.
 
         Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetTasks(
+        self,
+        request: _tasks_pb2.BatchGetTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tasks_pb2.BatchGetTasksResponse, _abc.Awaitable[_tasks_pb2.BatchGetTasksResponse]]:
+        """Returns many tasks, as they are at one moment: all of them, or, if one is unknown, none.
+
+        Under `/v1/` it is a GET, or, as addresses have little room, a POST with the request as its body.
+
+        Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD:
+        too many, or more than 2 MiB of parameters).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchTask(
+        self,
+        request: _tasks_pb2.WatchTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tasks_pb2.Task], _abc.AsyncIterator[_tasks_pb2.Task]]:
+        """Sends the task as it is, and again after each change, and ends after it was sent in a final state. Changes that
+        follow each other quickly may be sent as one. A stream that ended otherwise was cut: ask again.
+
+        gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+        Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), UNAVAILABLE (STOPPING: ask again),
+        UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
         """
 
     @_abc_1.abstractmethod

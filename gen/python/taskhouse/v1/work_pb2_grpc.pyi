@@ -42,9 +42,12 @@ class WorkServiceStub:
     is known by task and number, a completion by task and attempt, so repeating them does no harm.
 
     The leases belong to the worker's session, which the worker renews every `renew_period` and which ends `session_period`
-    after the last renewal. When the stream closes, the session has a second to come back with a hello that names it, and
+    after the last renewal, by the database's clock; later, where the house was away itself or its clock was set, so that
+    workers find back. When the stream closes, the session has a second to come back with a hello that names it, and
     is sent its leases again; then its tasks are given to others. A worker whose session has ended while its stream has
     not is sent Revocations, and the stream ends well (OK): it may say hello again.
+
+    Any action may be named; for one that nobody asks for there are no leases.
 
     Who: worker keys; tokens of the house with write access. Errors: FAILED_PRECONDITION (PROTOCOL_BROKEN),
     INVALID_ARGUMENT (INVALID_FIELD), UNAVAILABLE (STOPPING: connect again), UNAUTHENTICATED (also in mid-stream, once the
@@ -65,9 +68,12 @@ class WorkServiceAsyncStub(WorkServiceStub):
     is known by task and number, a completion by task and attempt, so repeating them does no harm.
 
     The leases belong to the worker's session, which the worker renews every `renew_period` and which ends `session_period`
-    after the last renewal. When the stream closes, the session has a second to come back with a hello that names it, and
+    after the last renewal, by the database's clock; later, where the house was away itself or its clock was set, so that
+    workers find back. When the stream closes, the session has a second to come back with a hello that names it, and
     is sent its leases again; then its tasks are given to others. A worker whose session has ended while its stream has
     not is sent Revocations, and the stream ends well (OK): it may say hello again.
+
+    Any action may be named; for one that nobody asks for there are no leases.
 
     Who: worker keys; tokens of the house with write access. Errors: FAILED_PRECONDITION (PROTOCOL_BROKEN),
     INVALID_ARGUMENT (INVALID_FIELD), UNAVAILABLE (STOPPING: connect again), UNAUTHENTICATED (also in mid-stream, once the
@@ -91,9 +97,12 @@ class WorkServiceServicer(metaclass=_abc_1.ABCMeta):
         is known by task and number, a completion by task and attempt, so repeating them does no harm.
 
         The leases belong to the worker's session, which the worker renews every `renew_period` and which ends `session_period`
-        after the last renewal. When the stream closes, the session has a second to come back with a hello that names it, and
+        after the last renewal, by the database's clock; later, where the house was away itself or its clock was set, so that
+        workers find back. When the stream closes, the session has a second to come back with a hello that names it, and
         is sent its leases again; then its tasks are given to others. A worker whose session has ended while its stream has
         not is sent Revocations, and the stream ends well (OK): it may say hello again.
+
+        Any action may be named; for one that nobody asks for there are no leases.
 
         Who: worker keys; tokens of the house with write access. Errors: FAILED_PRECONDITION (PROTOCOL_BROKEN),
         INVALID_ARGUMENT (INVALID_FIELD), UNAVAILABLE (STOPPING: connect again), UNAUTHENTICATED (also in mid-stream, once the

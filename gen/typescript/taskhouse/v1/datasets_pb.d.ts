@@ -6,7 +6,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { LeaseName } from "./work_pb.js";
-import type { Bucket } from "./results_pb.js";
+import type { Bucket, ExceptionCount } from "./results_pb.js";
 
 /**
  * Describes the file taskhouse/v1/datasets.proto.
@@ -53,6 +53,13 @@ export declare type Dataset = Message<"taskhouse.v1.Dataset"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 5;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Its privacy budget. Only an operator can change it.
+   *
+   * @generated from field: taskhouse.v1.Budget budget = 6;
+   */
+  budget?: Budget | undefined;
 };
 
 /**
@@ -60,6 +67,41 @@ export declare type Dataset = Message<"taskhouse.v1.Dataset"> & {
  * Use `create(DatasetSchema)` to create a new message.
  */
 export declare const DatasetSchema: GenMessage<Dataset>;
+
+/**
+ * How much of its users' privacy a dataset may give away. All answers that were given, about all of its versions, are
+ * together (spent_epsilon, spent_delta)-differentially private for one user, and never more than `epsilon`.
+ *
+ * @generated from message taskhouse.v1.Budget
+ */
+export declare type Budget = Message<"taskhouse.v1.Budget"> & {
+  /**
+   * What all answers together may cost.
+   *
+   * @generated from field: double epsilon = 1;
+   */
+  epsilon: number;
+
+  /**
+   * What those that were given cost.
+   *
+   * @generated from field: double spent_epsilon = 2;
+   */
+  spentEpsilon: number;
+
+  /**
+   * As `spent_epsilon`.
+   *
+   * @generated from field: double spent_delta = 3;
+   */
+  spentDelta: number;
+};
+
+/**
+ * Describes the message taskhouse.v1.Budget.
+ * Use `create(BudgetSchema)` to create a new message.
+ */
+export declare const BudgetSchema: GenMessage<Budget>;
 
 /**
  * One column of a dataset.
@@ -395,7 +437,7 @@ export declare type EraseUserRequest = Message<"taskhouse.v1.EraseUserRequest"> 
 export declare const EraseUserRequestSchema: GenMessage<EraseUserRequest>;
 
 /**
- * Asks how many users fall into each bin.
+ * Asks how many users there are in each bucket. The action cloak/histogram has parameters of these names.
  *
  * @generated from message taskhouse.v1.CountUsersRequest
  */
@@ -408,15 +450,16 @@ export declare type CountUsersRequest = Message<"taskhouse.v1.CountUsersRequest"
   dataset: string;
 
   /**
-   * A column of type INTEGER, BIGINT, FLOAT or DOUBLE.
+   * The column that says which buckets a user is in. A user without a value there is in none.
    *
    * @generated from field: string column = 2;
    */
   column: string;
 
   /**
-   * The width of a bin, a decimal number above 0 such as "10" or "0.5": at most 9 significant digits, at most 9 decimals,
-   * below 1e15. A bin starts at a multiple of it and holds its lower edge.
+   * The width of a bin of a column of numbers, a decimal number above 0 such as "10" or "0.5": at most 9 significant digits,
+   * at most 9 decimals, below 1e15. A bin starts at a multiple of it and holds its lower edge. Exactly one of `bin_width` and
+   * `categories` is required.
    *
    * @generated from field: string bin_width = 3;
    */
@@ -428,6 +471,26 @@ export declare type CountUsersRequest = Message<"taskhouse.v1.CountUsersRequest"
    * @generated from field: taskhouse.v1.LeaseName lease = 4;
    */
   lease?: LeaseName | undefined;
+
+  /**
+   * Which values of a column of whole numbers, text or booleans to count: "*" for all of them, or JSON text of a list of 1
+   * to 1,000 values, such as ["female", "male"]. A listed value that few users have is left out like any other. A text of
+   * more than 200 characters cannot be listed, and "*" counts it as an exception.
+   *
+   * @generated from field: string categories = 5;
+   */
+  categories: string;
+
+  /**
+   * Which rows count: JSON text. A list and an object mean that all of it holds; an empty one, and no text, hold for every
+   * row. Inside stand {"$or": [x, ...]}, {"$not": x} and {"$$column": x}, and inside a column {"$eq": v} with $eq, $neq, $gt,
+   * $gte, $lt or $lte, v being a value or another column, "$$other". Truth is SQL's: a comparison with a missing value is
+   * not true, nor is its negation. Text compares by its bytes in UTF-8, numbers of columns of single and double precision as
+   * doubles, booleans by $eq and $neq only. At most 16 KiB, 100 comparisons, and 20 lists and objects inside each other.
+   *
+   * @generated from field: string where = 6;
+   */
+  where: string;
 };
 
 /**
@@ -443,7 +506,7 @@ export declare const CountUsersRequestSchema: GenMessage<CountUsersRequest>;
  */
 export declare type CountUsersResponse = Message<"taskhouse.v1.CountUsersResponse"> & {
   /**
-   * By the lower edge of the bin, lowest first. `label` is the column, `value` the edge.
+   * Lowest first. `label` is the column, `value` the lower edge of the bin or the counted value.
    *
    * @generated from field: repeated taskhouse.v1.Bucket buckets = 1;
    */
@@ -462,6 +525,13 @@ export declare type CountUsersResponse = Message<"taskhouse.v1.CountUsersRespons
    * @generated from field: double delta = 3;
    */
   delta: number;
+
+  /**
+   * Why some users are in no bucket, anonymised in one draw with the buckets.
+   *
+   * @generated from field: repeated taskhouse.v1.ExceptionCount exceptions = 4;
+   */
+  exceptions: ExceptionCount[];
 };
 
 /**
@@ -469,6 +539,40 @@ export declare type CountUsersResponse = Message<"taskhouse.v1.CountUsersRespons
  * Use `create(CountUsersResponseSchema)` to create a new message.
  */
 export declare const CountUsersResponseSchema: GenMessage<CountUsersResponse>;
+
+/**
+ * Sets a privacy budget.
+ *
+ * @generated from message taskhouse.v1.SetBudgetRequest
+ */
+export declare type SetBudgetRequest = Message<"taskhouse.v1.SetBudgetRequest"> & {
+  /**
+   * The organization's name.
+   *
+   * @generated from field: string organization = 1;
+   */
+  organization: string;
+
+  /**
+   * The dataset's name.
+   *
+   * @generated from field: string dataset = 2;
+   */
+  dataset: string;
+
+  /**
+   * What all answers together may cost from now on, 0 to 1,000,000.
+   *
+   * @generated from field: double epsilon = 3;
+   */
+  epsilon: number;
+};
+
+/**
+ * Describes the message taskhouse.v1.SetBudgetRequest.
+ * Use `create(SetBudgetRequestSchema)` to create a new message.
+ */
+export declare const SetBudgetRequestSchema: GenMessage<SetBudgetRequest>;
 
 /**
  * The type of a column, named as the aircloak API names them.
@@ -627,12 +731,15 @@ export declare const DatasetService: GenService<{
     output: typeof ListDatasetsResponseSchema;
   },
   /**
-   * Counts users by the bins of a number column; the only thing in the house that looks at rows. A user counts in at most
-   * `buckets_per_user` bins. Each count gets noise, small ones are left out, and what is left is rounded to 5. The same
-   * question about the same version of a dataset has the same answer, whoever asks it and however often.
+   * Counts users by the bins of a column of numbers, or by the values of one of whole numbers, text or booleans; the only
+   * thing in the house that looks at rows. A user counts in at most `buckets_per_user` buckets. Each count gets noise, small
+   * ones are left out, and what is left is rounded to 5. The same question about the same version of a dataset has the same
+   * answer, whoever asks it, however often and in whatever words. An answer that is new is paid for from the dataset's
+   * budget, in the transaction that keeps it.
    *
    * Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-   * Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ABORTED (LEASE_ENDED).
+   * Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
+   * (LEASE_ENDED).
    *
    * @generated from rpc taskhouse.v1.DatasetService.CountUsers
    */
@@ -640,6 +747,19 @@ export declare const DatasetService: GenService<{
     methodKind: "unary";
     input: typeof CountUsersRequestSchema;
     output: typeof CountUsersResponseSchema;
+  },
+  /**
+   * Sets the privacy budget of a dataset, what it has spent included, and leaves an event if that changes it. The budget
+   * may be set lower than what is spent: then no new question is answered.
+   *
+   * Who: operator. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (ORGANIZATION_NOT_FOUND, DATASET_NOT_FOUND).
+   *
+   * @generated from rpc taskhouse.v1.DatasetService.SetBudget
+   */
+  setBudget: {
+    methodKind: "unary";
+    input: typeof SetBudgetRequestSchema;
+    output: typeof BudgetSchema;
   },
 }>;
 

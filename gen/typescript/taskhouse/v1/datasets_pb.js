@@ -13,7 +13,7 @@ import { file_taskhouse_v1_work } from "./work_pb.js";
  * Describes the file taskhouse/v1/datasets.proto.
  */
 export const file_taskhouse_v1_datasets = /*@__PURE__*/
-  fileDesc("Cht0YXNraG91c2UvdjEvZGF0YXNldHMucHJvdG8SDHRhc2tob3VzZS52MSKyAQoHRGF0YXNldBISCgRuYW1lGAEgASgJQgTiQQECEisKB2NvbHVtbnMYAiADKAsyFC50YXNraG91c2UudjEuQ29sdW1uQgTiQQECEhgKEGJ1Y2tldHNfcGVyX3VzZXIYAyABKAUSFQoHdmVyc2lvbhgEIAEoBUIE4kEBAxI1CgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMiXAoGQ29sdW1uEhIKBG5hbWUYASABKAlCBOJBAQISLAoEdHlwZRgCIAEoDjIYLnRhc2tob3VzZS52MS5Db2x1bW5UeXBlQgTiQQECEhAKCG51bGxhYmxlGAMgASgIIkQKFENyZWF0ZURhdGFzZXRSZXF1ZXN0EiwKB2RhdGFzZXQYASABKAsyFS50YXNraG91c2UudjEuRGF0YXNldEIE4kEBAiIqChFHZXREYXRhc2V0UmVxdWVzdBIVCgdkYXRhc2V0GAEgASgJQgTiQQECIjwKE0xpc3REYXRhc2V0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWAoUTGlzdERhdGFzZXRzUmVzcG9uc2USJwoIZGF0YXNldHMYASADKAsyFS50YXNraG91c2UudjEuRGF0YXNldBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicAoNVXBsb2FkUmVxdWVzdBIqCgVzdGFydBgBIAEoCzIZLnRhc2tob3VzZS52MS5VcGxvYWRTdGFydEgAEigKBHJvd3MYAiABKAsyGC50YXNraG91c2UudjEuVXBsb2FkUm93c0gAQgkKB21lc3NhZ2UiPQoLVXBsb2FkU3RhcnQSFQoHZGF0YXNldBgBIAEoCUIE4kEBAhIXCgl1cGxvYWRfaWQYAiABKAlCBOJBAQIiTAoKVXBsb2FkUm93cxIRCglmaXJzdF9yb3cYASABKAUSKwoEcm93cxgCIAMoCzIXLnRhc2tob3VzZS52MS5VcGxvYWRSb3dCBOJBAQIiMwoJVXBsb2FkUm93EhIKBHVzZXIYASABKAlCBOJBAQISEgoEZGF0YRgCIAEoCUIE4kEBAiJxCgZVcGxvYWQSCgoCaWQYASABKAkSDwoHZGF0YXNldBgCIAEoCRIZChFhY2tub3dsZWRnZWRfcm93cxgDIAEoBRIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKwoQR2V0VXBsb2FkUmVxdWVzdBIXCgl1cGxvYWRfaWQYASABKAlCBOJBAQIiPQoQRXJhc2VVc2VyUmVxdWVzdBIVCgdkYXRhc2V0GAEgASgJQgTiQQECEhIKBHVzZXIYAiABKAlCBOJBAQIigQEKEUNvdW50VXNlcnNSZXF1ZXN0EhUKB2RhdGFzZXQYASABKAlCBOJBAQISFAoGY29sdW1uGAIgASgJQgTiQQECEhcKCWJpbl93aWR0aBgDIAEoCUIE4kEBAhImCgVsZWFzZRgEIAEoCzIXLnRhc2tob3VzZS52MS5MZWFzZU5hbWUiWwoSQ291bnRVc2Vyc1Jlc3BvbnNlEiUKB2J1Y2tldHMYASADKAsyFC50YXNraG91c2UudjEuQnVja2V0Eg8KB2Vwc2lsb24YAiABKAESDQoFZGVsdGEYAyABKAEquAEKCkNvbHVtblR5cGUSGwoXQ09MVU1OX1RZUEVfVU5TUEVDSUZJRUQQABIXChNDT0xVTU5fVFlQRV9JTlRFR0VSEAESFgoSQ09MVU1OX1RZUEVfQklHSU5UEAISFQoRQ09MVU1OX1RZUEVfRkxPQVQQAxIWChJDT0xVTU5fVFlQRV9ET1VCTEUQBBIXChNDT0xVTU5fVFlQRV9CT09MRUFOEAUSFAoQQ09MVU1OX1RZUEVfVEVYVBAGMuEFCg5EYXRhc2V0U2VydmljZRJpCg1DcmVhdGVEYXRhc2V0EiIudGFza2hvdXNlLnYxLkNyZWF0ZURhdGFzZXRSZXF1ZXN0GhUudGFza2hvdXNlLnYxLkRhdGFzZXQiHYLT5JMCFyIML3YxL2RhdGFzZXRzOgdkYXRhc2V0Ej0KBlVwbG9hZBIbLnRhc2tob3VzZS52MS5VcGxvYWRSZXF1ZXN0GhQudGFza2hvdXNlLnYxLlVwbG9hZCgBEmIKCUdldFVwbG9hZBIeLnRhc2tob3VzZS52MS5HZXRVcGxvYWRSZXF1ZXN0GhQudGFza2hvdXNlLnYxLlVwbG9hZCIfgtPkkwIZEhcvdjEvdXBsb2Fkcy97dXBsb2FkX2lkfRJvCglFcmFzZVVzZXISHi50YXNraG91c2UudjEuRXJhc2VVc2VyUmVxdWVzdBoVLnRhc2tob3VzZS52MS5EYXRhc2V0IiuC0+STAiUiIC92MS9kYXRhc2V0cy97ZGF0YXNldH06ZXJhc2VVc2VyOgEqEmQKCkdldERhdGFzZXQSHy50YXNraG91c2UudjEuR2V0RGF0YXNldFJlcXVlc3QaFS50YXNraG91c2UudjEuRGF0YXNldCIegtPkkwIYEhYvdjEvZGF0YXNldHMve2RhdGFzZXR9EmsKDExpc3REYXRhc2V0cxIhLnRhc2tob3VzZS52MS5MaXN0RGF0YXNldHNSZXF1ZXN0GiIudGFza2hvdXNlLnYxLkxpc3REYXRhc2V0c1Jlc3BvbnNlIhSC0+STAg4SDC92MS9kYXRhc2V0cxJ9CgpDb3VudFVzZXJzEh8udGFza2hvdXNlLnYxLkNvdW50VXNlcnNSZXF1ZXN0GiAudGFza2hvdXNlLnYxLkNvdW50VXNlcnNSZXNwb25zZSIsgtPkkwImIiEvdjEvZGF0YXNldHMve2RhdGFzZXR9OmNvdW50VXNlcnM6ASpiBnByb3RvMw", [file_google_api_annotations, file_google_api_field_behavior, file_google_protobuf_timestamp, file_taskhouse_v1_results, file_taskhouse_v1_work]);
+  fileDesc("Cht0YXNraG91c2UvdjEvZGF0YXNldHMucHJvdG8SDHRhc2tob3VzZS52MSLeAQoHRGF0YXNldBISCgRuYW1lGAEgASgJQgTiQQECEisKB2NvbHVtbnMYAiADKAsyFC50YXNraG91c2UudjEuQ29sdW1uQgTiQQECEhgKEGJ1Y2tldHNfcGVyX3VzZXIYAyABKAUSFQoHdmVyc2lvbhgEIAEoBUIE4kEBAxI1CgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSKgoGYnVkZ2V0GAYgASgLMhQudGFza2hvdXNlLnYxLkJ1ZGdldEIE4kEBAyJFCgZCdWRnZXQSDwoHZXBzaWxvbhgBIAEoARIVCg1zcGVudF9lcHNpbG9uGAIgASgBEhMKC3NwZW50X2RlbHRhGAMgASgBIlwKBkNvbHVtbhISCgRuYW1lGAEgASgJQgTiQQECEiwKBHR5cGUYAiABKA4yGC50YXNraG91c2UudjEuQ29sdW1uVHlwZUIE4kEBAhIQCghudWxsYWJsZRgDIAEoCCJEChRDcmVhdGVEYXRhc2V0UmVxdWVzdBIsCgdkYXRhc2V0GAEgASgLMhUudGFza2hvdXNlLnYxLkRhdGFzZXRCBOJBAQIiKgoRR2V0RGF0YXNldFJlcXVlc3QSFQoHZGF0YXNldBgBIAEoCUIE4kEBAiI8ChNMaXN0RGF0YXNldHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIlgKFExpc3REYXRhc2V0c1Jlc3BvbnNlEicKCGRhdGFzZXRzGAEgAygLMhUudGFza2hvdXNlLnYxLkRhdGFzZXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInAKDVVwbG9hZFJlcXVlc3QSKgoFc3RhcnQYASABKAsyGS50YXNraG91c2UudjEuVXBsb2FkU3RhcnRIABIoCgRyb3dzGAIgASgLMhgudGFza2hvdXNlLnYxLlVwbG9hZFJvd3NIAEIJCgdtZXNzYWdlIj0KC1VwbG9hZFN0YXJ0EhUKB2RhdGFzZXQYASABKAlCBOJBAQISFwoJdXBsb2FkX2lkGAIgASgJQgTiQQECIkwKClVwbG9hZFJvd3MSEQoJZmlyc3Rfcm93GAEgASgFEisKBHJvd3MYAiADKAsyFy50YXNraG91c2UudjEuVXBsb2FkUm93QgTiQQECIjMKCVVwbG9hZFJvdxISCgR1c2VyGAEgASgJQgTiQQECEhIKBGRhdGEYAiABKAlCBOJBAQIicQoGVXBsb2FkEgoKAmlkGAEgASgJEg8KB2RhdGFzZXQYAiABKAkSGQoRYWNrbm93bGVkZ2VkX3Jvd3MYAyABKAUSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIisKEEdldFVwbG9hZFJlcXVlc3QSFwoJdXBsb2FkX2lkGAEgASgJQgTiQQECIj0KEEVyYXNlVXNlclJlcXVlc3QSFQoHZGF0YXNldBgBIAEoCUIE4kEBAhISCgR1c2VyGAIgASgJQgTiQQECIp4BChFDb3VudFVzZXJzUmVxdWVzdBIVCgdkYXRhc2V0GAEgASgJQgTiQQECEhQKBmNvbHVtbhgCIAEoCUIE4kEBAhIRCgliaW5fd2lkdGgYAyABKAkSJgoFbGVhc2UYBCABKAsyFy50YXNraG91c2UudjEuTGVhc2VOYW1lEhIKCmNhdGVnb3JpZXMYBSABKAkSDQoFd2hlcmUYBiABKAkijQEKEkNvdW50VXNlcnNSZXNwb25zZRIlCgdidWNrZXRzGAEgAygLMhQudGFza2hvdXNlLnYxLkJ1Y2tldBIPCgdlcHNpbG9uGAIgASgBEg0KBWRlbHRhGAMgASgBEjAKCmV4Y2VwdGlvbnMYBCADKAsyHC50YXNraG91c2UudjEuRXhjZXB0aW9uQ291bnQiVgoQU2V0QnVkZ2V0UmVxdWVzdBIaCgxvcmdhbml6YXRpb24YASABKAlCBOJBAQISFQoHZGF0YXNldBgCIAEoCUIE4kEBAhIPCgdlcHNpbG9uGAMgASgBKrgBCgpDb2x1bW5UeXBlEhsKF0NPTFVNTl9UWVBFX1VOU1BFQ0lGSUVEEAASFwoTQ09MVU1OX1RZUEVfSU5URUdFUhABEhYKEkNPTFVNTl9UWVBFX0JJR0lOVBACEhUKEUNPTFVNTl9UWVBFX0ZMT0FUEAMSFgoSQ09MVU1OX1RZUEVfRE9VQkxFEAQSFwoTQ09MVU1OX1RZUEVfQk9PTEVBThAFEhQKEENPTFVNTl9UWVBFX1RFWFQQBjLRBgoORGF0YXNldFNlcnZpY2USaQoNQ3JlYXRlRGF0YXNldBIiLnRhc2tob3VzZS52MS5DcmVhdGVEYXRhc2V0UmVxdWVzdBoVLnRhc2tob3VzZS52MS5EYXRhc2V0Ih2C0+STAhciDC92MS9kYXRhc2V0czoHZGF0YXNldBI9CgZVcGxvYWQSGy50YXNraG91c2UudjEuVXBsb2FkUmVxdWVzdBoULnRhc2tob3VzZS52MS5VcGxvYWQoARJiCglHZXRVcGxvYWQSHi50YXNraG91c2UudjEuR2V0VXBsb2FkUmVxdWVzdBoULnRhc2tob3VzZS52MS5VcGxvYWQiH4LT5JMCGRIXL3YxL3VwbG9hZHMve3VwbG9hZF9pZH0SbwoJRXJhc2VVc2VyEh4udGFza2hvdXNlLnYxLkVyYXNlVXNlclJlcXVlc3QaFS50YXNraG91c2UudjEuRGF0YXNldCIrgtPkkwIlIiAvdjEvZGF0YXNldHMve2RhdGFzZXR9OmVyYXNlVXNlcjoBKhJkCgpHZXREYXRhc2V0Eh8udGFza2hvdXNlLnYxLkdldERhdGFzZXRSZXF1ZXN0GhUudGFza2hvdXNlLnYxLkRhdGFzZXQiHoLT5JMCGBIWL3YxL2RhdGFzZXRzL3tkYXRhc2V0fRJrCgxMaXN0RGF0YXNldHMSIS50YXNraG91c2UudjEuTGlzdERhdGFzZXRzUmVxdWVzdBoiLnRhc2tob3VzZS52MS5MaXN0RGF0YXNldHNSZXNwb25zZSIUgtPkkwIOEgwvdjEvZGF0YXNldHMSfQoKQ291bnRVc2VycxIfLnRhc2tob3VzZS52MS5Db3VudFVzZXJzUmVxdWVzdBogLnRhc2tob3VzZS52MS5Db3VudFVzZXJzUmVzcG9uc2UiLILT5JMCJiIhL3YxL2RhdGFzZXRzL3tkYXRhc2V0fTpjb3VudFVzZXJzOgEqEm4KCVNldEJ1ZGdldBIeLnRhc2tob3VzZS52MS5TZXRCdWRnZXRSZXF1ZXN0GhQudGFza2hvdXNlLnYxLkJ1ZGdldCIrgtPkkwIlIiAvdjEvZGF0YXNldHMve2RhdGFzZXR9OnNldEJ1ZGdldDoBKmIGcHJvdG8z", [file_google_api_annotations, file_google_api_field_behavior, file_google_protobuf_timestamp, file_taskhouse_v1_results, file_taskhouse_v1_work]);
 
 /**
  * Describes the message taskhouse.v1.Dataset.
@@ -23,102 +23,116 @@ export const DatasetSchema = /*@__PURE__*/
   messageDesc(file_taskhouse_v1_datasets, 0);
 
 /**
+ * Describes the message taskhouse.v1.Budget.
+ * Use `create(BudgetSchema)` to create a new message.
+ */
+export const BudgetSchema = /*@__PURE__*/
+  messageDesc(file_taskhouse_v1_datasets, 1);
+
+/**
  * Describes the message taskhouse.v1.Column.
  * Use `create(ColumnSchema)` to create a new message.
  */
 export const ColumnSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 1);
+  messageDesc(file_taskhouse_v1_datasets, 2);
 
 /**
  * Describes the message taskhouse.v1.CreateDatasetRequest.
  * Use `create(CreateDatasetRequestSchema)` to create a new message.
  */
 export const CreateDatasetRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 2);
+  messageDesc(file_taskhouse_v1_datasets, 3);
 
 /**
  * Describes the message taskhouse.v1.GetDatasetRequest.
  * Use `create(GetDatasetRequestSchema)` to create a new message.
  */
 export const GetDatasetRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 3);
+  messageDesc(file_taskhouse_v1_datasets, 4);
 
 /**
  * Describes the message taskhouse.v1.ListDatasetsRequest.
  * Use `create(ListDatasetsRequestSchema)` to create a new message.
  */
 export const ListDatasetsRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 4);
+  messageDesc(file_taskhouse_v1_datasets, 5);
 
 /**
  * Describes the message taskhouse.v1.ListDatasetsResponse.
  * Use `create(ListDatasetsResponseSchema)` to create a new message.
  */
 export const ListDatasetsResponseSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 5);
+  messageDesc(file_taskhouse_v1_datasets, 6);
 
 /**
  * Describes the message taskhouse.v1.UploadRequest.
  * Use `create(UploadRequestSchema)` to create a new message.
  */
 export const UploadRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 6);
+  messageDesc(file_taskhouse_v1_datasets, 7);
 
 /**
  * Describes the message taskhouse.v1.UploadStart.
  * Use `create(UploadStartSchema)` to create a new message.
  */
 export const UploadStartSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 7);
+  messageDesc(file_taskhouse_v1_datasets, 8);
 
 /**
  * Describes the message taskhouse.v1.UploadRows.
  * Use `create(UploadRowsSchema)` to create a new message.
  */
 export const UploadRowsSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 8);
+  messageDesc(file_taskhouse_v1_datasets, 9);
 
 /**
  * Describes the message taskhouse.v1.UploadRow.
  * Use `create(UploadRowSchema)` to create a new message.
  */
 export const UploadRowSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 9);
+  messageDesc(file_taskhouse_v1_datasets, 10);
 
 /**
  * Describes the message taskhouse.v1.Upload.
  * Use `create(UploadSchema)` to create a new message.
  */
 export const UploadSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 10);
+  messageDesc(file_taskhouse_v1_datasets, 11);
 
 /**
  * Describes the message taskhouse.v1.GetUploadRequest.
  * Use `create(GetUploadRequestSchema)` to create a new message.
  */
 export const GetUploadRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 11);
+  messageDesc(file_taskhouse_v1_datasets, 12);
 
 /**
  * Describes the message taskhouse.v1.EraseUserRequest.
  * Use `create(EraseUserRequestSchema)` to create a new message.
  */
 export const EraseUserRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 12);
+  messageDesc(file_taskhouse_v1_datasets, 13);
 
 /**
  * Describes the message taskhouse.v1.CountUsersRequest.
  * Use `create(CountUsersRequestSchema)` to create a new message.
  */
 export const CountUsersRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 13);
+  messageDesc(file_taskhouse_v1_datasets, 14);
 
 /**
  * Describes the message taskhouse.v1.CountUsersResponse.
  * Use `create(CountUsersResponseSchema)` to create a new message.
  */
 export const CountUsersResponseSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_datasets, 14);
+  messageDesc(file_taskhouse_v1_datasets, 15);
+
+/**
+ * Describes the message taskhouse.v1.SetBudgetRequest.
+ * Use `create(SetBudgetRequestSchema)` to create a new message.
+ */
+export const SetBudgetRequestSchema = /*@__PURE__*/
+  messageDesc(file_taskhouse_v1_datasets, 16);
 
 /**
  * Describes the enum taskhouse.v1.ColumnType.

@@ -64,7 +64,8 @@ export enum ErrorReason {
   NOT_PERMITTED = 5,
 
   /**
-   * No task has this id, or it belongs to another organization. Status: NOT_FOUND. Metadata: task_id.
+   * No task has this id, or it belongs to another organization. Status: NOT_FOUND. Metadata: task_id; where many were
+   * asked for, task_ids, the first of the unknown ones.
    *
    * @generated from enum value: ERROR_REASON_TASK_NOT_FOUND = 6;
    */
@@ -190,6 +191,43 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_STREAM_IDLE = 23;
    */
   STREAM_IDLE = 23,
+
+  /**
+   * The question costs more than is left of the dataset's privacy budget; an operator can raise it. Questions that were
+   * answered before stay answered. Status: RESOURCE_EXHAUSTED. Metadata: dataset, cost, remaining (both of epsilon).
+   *
+   * @generated from enum value: ERROR_REASON_BUDGET_EXHAUSTED = 24;
+   */
+  BUDGET_EXHAUSTED = 24,
+
+  /**
+   * No stat has this id, or the caller may not read it, or may read it but not change it. Status: NOT_FOUND.
+   * Metadata: stat_id.
+   *
+   * @generated from enum value: ERROR_REASON_STAT_NOT_FOUND = 30;
+   */
+  STAT_NOT_FOUND = 30,
+
+  /**
+   * A stat of the organization has this uuid, and other content. Status: ALREADY_EXISTS. Metadata: uuid, stat_id.
+   *
+   * @generated from enum value: ERROR_REASON_STAT_EXISTS = 31;
+   */
+  STAT_EXISTS = 31,
+
+  /**
+   * There is no such account, or it is another organization's. NOT_FOUND; metadata: account_id.
+   *
+   * @generated from enum value: ERROR_REASON_ACCOUNT_NOT_FOUND = 40;
+   */
+  ACCOUNT_NOT_FOUND = 40,
+
+  /**
+   * The account is registered already. ALREADY_EXISTS; metadata: service, username.
+   *
+   * @generated from enum value: ERROR_REASON_ACCOUNT_EXISTS = 41;
+   */
+  ACCOUNT_EXISTS = 41,
 }
 
 /**

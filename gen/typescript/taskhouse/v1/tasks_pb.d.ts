@@ -96,6 +96,27 @@ export declare type Task = Message<"taskhouse.v1.Task"> & {
    * @generated from field: google.protobuf.Timestamp end_time = 11;
    */
   endTime?: Timestamp | undefined;
+
+  /**
+   * How many of its attempts failed, or ended with their worker; the task is given up at the fifth.
+   *
+   * @generated from field: int32 failure_count = 12;
+   */
+  failureCount: number;
+
+  /**
+   * Why the last of those attempts failed; empty if none has, or if it has succeeded since.
+   *
+   * @generated from field: string last_error = 13;
+   */
+  lastError: string;
+
+  /**
+   * While it is PENDING: not given to a worker before. After a failed attempt that is later each time.
+   *
+   * @generated from field: google.protobuf.Timestamp ready_time = 14;
+   */
+  readyTime?: Timestamp | undefined;
 };
 
 /**
@@ -133,6 +154,46 @@ export declare type CreateTaskRequest = Message<"taskhouse.v1.CreateTaskRequest"
 export declare const CreateTaskRequestSchema: GenMessage<CreateTaskRequest>;
 
 /**
+ * Asks for many tasks.
+ *
+ * @generated from message taskhouse.v1.BatchCreateTasksRequest
+ */
+export declare type BatchCreateTasksRequest = Message<"taskhouse.v1.BatchCreateTasksRequest"> & {
+  /**
+   * At least one, at most 1,000; the message may have 4 MiB.
+   *
+   * @generated from field: repeated taskhouse.v1.CreateTaskRequest requests = 1;
+   */
+  requests: CreateTaskRequest[];
+};
+
+/**
+ * Describes the message taskhouse.v1.BatchCreateTasksRequest.
+ * Use `create(BatchCreateTasksRequestSchema)` to create a new message.
+ */
+export declare const BatchCreateTasksRequestSchema: GenMessage<BatchCreateTasksRequest>;
+
+/**
+ * The stored tasks.
+ *
+ * @generated from message taskhouse.v1.BatchCreateTasksResponse
+ */
+export declare type BatchCreateTasksResponse = Message<"taskhouse.v1.BatchCreateTasksResponse"> & {
+  /**
+   * In the order of the requests.
+   *
+   * @generated from field: repeated taskhouse.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+};
+
+/**
+ * Describes the message taskhouse.v1.BatchCreateTasksResponse.
+ * Use `create(BatchCreateTasksResponseSchema)` to create a new message.
+ */
+export declare const BatchCreateTasksResponseSchema: GenMessage<BatchCreateTasksResponse>;
+
+/**
  * Asks for one task.
  *
  * @generated from message taskhouse.v1.GetTaskRequest
@@ -151,6 +212,66 @@ export declare type GetTaskRequest = Message<"taskhouse.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export declare const GetTaskRequestSchema: GenMessage<GetTaskRequest>;
+
+/**
+ * Asks for many tasks by their ids.
+ *
+ * @generated from message taskhouse.v1.BatchGetTasksRequest
+ */
+export declare type BatchGetTasksRequest = Message<"taskhouse.v1.BatchGetTasksRequest"> & {
+  /**
+   * At least one, at most 10,000.
+   *
+   * @generated from field: repeated string task_ids = 1;
+   */
+  taskIds: string[];
+};
+
+/**
+ * Describes the message taskhouse.v1.BatchGetTasksRequest.
+ * Use `create(BatchGetTasksRequestSchema)` to create a new message.
+ */
+export declare const BatchGetTasksRequestSchema: GenMessage<BatchGetTasksRequest>;
+
+/**
+ * The tasks.
+ *
+ * @generated from message taskhouse.v1.BatchGetTasksResponse
+ */
+export declare type BatchGetTasksResponse = Message<"taskhouse.v1.BatchGetTasksResponse"> & {
+  /**
+   * In the order of the ids; one that is asked for twice is there twice.
+   *
+   * @generated from field: repeated taskhouse.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+};
+
+/**
+ * Describes the message taskhouse.v1.BatchGetTasksResponse.
+ * Use `create(BatchGetTasksResponseSchema)` to create a new message.
+ */
+export declare const BatchGetTasksResponseSchema: GenMessage<BatchGetTasksResponse>;
+
+/**
+ * Asks to be told what becomes of a task.
+ *
+ * @generated from message taskhouse.v1.WatchTaskRequest
+ */
+export declare type WatchTaskRequest = Message<"taskhouse.v1.WatchTaskRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+};
+
+/**
+ * Describes the message taskhouse.v1.WatchTaskRequest.
+ * Use `create(WatchTaskRequestSchema)` to create a new message.
+ */
+export declare const WatchTaskRequestSchema: GenMessage<WatchTaskRequest>;
 
 /**
  * Asks for a page of tasks.
@@ -300,6 +421,20 @@ export declare const TaskService: GenService<{
     output: typeof TaskSchema;
   },
   /**
+   * Asks for many tasks: all of them are stored, or none. Each request is as one of CreateTask, with a request_id of its
+   * own if it has one.
+   *
+   * Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
+   * `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+   *
+   * @generated from rpc taskhouse.v1.TaskService.BatchCreateTasks
+   */
+  batchCreateTasks: {
+    methodKind: "unary";
+    input: typeof BatchCreateTasksRequestSchema;
+    output: typeof BatchCreateTasksResponseSchema;
+  },
+  /**
    * Returns one task.
    *
    * Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND).
@@ -309,6 +444,37 @@ export declare const TaskService: GenService<{
   getTask: {
     methodKind: "unary";
     input: typeof GetTaskRequestSchema;
+    output: typeof TaskSchema;
+  },
+  /**
+   * Returns many tasks, as they are at one moment: all of them, or, if one is unknown, none.
+   *
+   * Under `/v1/` it is a GET, or, as addresses have little room, a POST with the request as its body.
+   *
+   * Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD:
+   * too many, or more than 2 MiB of parameters).
+   *
+   * @generated from rpc taskhouse.v1.TaskService.BatchGetTasks
+   */
+  batchGetTasks: {
+    methodKind: "unary";
+    input: typeof BatchGetTasksRequestSchema;
+    output: typeof BatchGetTasksResponseSchema;
+  },
+  /**
+   * Sends the task as it is, and again after each change, and ends after it was sent in a final state. Changes that
+   * follow each other quickly may be sent as one. A stream that ended otherwise was cut: ask again.
+   *
+   * gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+   *
+   * Who: task_runner; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), UNAVAILABLE (STOPPING: ask again),
+   * UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+   *
+   * @generated from rpc taskhouse.v1.TaskService.WatchTask
+   */
+  watchTask: {
+    methodKind: "server_streaming";
+    input: typeof WatchTaskRequestSchema;
     output: typeof TaskSchema;
   },
   /**

@@ -472,7 +472,8 @@ export declare type Completion = Message<"taskhouse.v1.Completion"> & {
 export declare const CompletionSchema: GenMessage<Completion>;
 
 /**
- * The attempt failed. The task is tried again, later each time, until its limit of attempts.
+ * The attempt failed. The task is tried again after about 1, 2, 4 and 8 seconds; the fifth failure is the last, and its
+ * error the task's.
  *
  * @generated from message taskhouse.v1.Failure
  */
@@ -587,9 +588,12 @@ export declare const WorkService: GenService<{
    * is known by task and number, a completion by task and attempt, so repeating them does no harm.
    *
    * The leases belong to the worker's session, which the worker renews every `renew_period` and which ends `session_period`
-   * after the last renewal. When the stream closes, the session has a second to come back with a hello that names it, and
+   * after the last renewal, by the database's clock; later, where the house was away itself or its clock was set, so that
+   * workers find back. When the stream closes, the session has a second to come back with a hello that names it, and
    * is sent its leases again; then its tasks are given to others. A worker whose session has ended while its stream has
    * not is sent Revocations, and the stream ends well (OK): it may say hello again.
+   *
+   * Any action may be named; for one that nobody asks for there are no leases.
    *
    * Who: worker keys; tokens of the house with write access. Errors: FAILED_PRECONDITION (PROTOCOL_BROKEN),
    * INVALID_ARGUMENT (INVALID_FIELD), UNAVAILABLE (STOPPING: connect again), UNAUTHENTICATED (also in mid-stream, once the

@@ -1,0 +1,148 @@
+"""What workers report of their leases."""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import NamedTuple
+
+import uuid_utils
+
+from server.core.errors import LeaseEnded, Refusal
+from server.core.tasks import TaskState, is_id
+from server.core.work import LeaseName, Session, back_off, failed
+from server.store import results
+from server.store import work as store
+from server.store.engine import Tx
+from server.store.results import Number
+from server.store.work import Reported
+
+MAX_ERROR = 2000
+
+
+class Ending(Enum):
+    """How a lease ends by its worker's word."""
+
+    COMPLETED = auto()
+    RETURNED = auto()
+
+
+class Publication(NamedTuple):
+    """One result, numbered by its worker."""
+
+    number: int
+    content: str  # as it is kept
+
+
+class Failure(NamedTuple):
+    """Why an attempt failed."""
+
+    error: str
+
+
+class Report(NamedTuple):
+    """What became of one leased task. A Refusal as outcome: it cannot be accepted, and that is to be the answer."""
+
+    lease: LeaseName
+    outcome: Publication | Failure | Ending | Refusal
+
+
+class Heard(NamedTuple):
+    """Reports of one session, and its leases that go on but of which a publication was refused before."""
+
+    session: Session
+    reports: Sequence[Report]
+    refused: Mapping[LeaseName, Refusal]
+
+
+Answers = list[Refusal | None]
+"""To each report in its order: None if it is accepted."""
+
+
+async def report(tx: Tx, *, heard: Sequence[Heard]) -> list[Answers]:
+    """Apply the reports of several sessions, each one's in their order, and return the answers to each.
+
+    The reports of a session that has ended change nothing. A lease of which a publication was refused, by these reports
+    or by those before, can only fail or be handed back: completed, it would seem whole. A verb for Store.write_guarded.
+    """
+    live = set(await store.keep_sessions(tx, [one.session for one in heard]))
+    said = [report for one in heard for report in one.reports]
+    ids = dict.fromkeys(lease.task_id for lease, _ in said if is_id(lease.task_id))
+    numbers = {
+        Number(lease.task_id, outcome.number): None
+        for lease, outcome in said
+        if isinstance(outcome, Publication) and lease.task_id in ids
+    }
+    before = {task.id: task for task in await store.reported(tx, list(ids))}
+    desk = _Desk(tx.now, before, set(await results.published(tx, list(numbers)) if numbers else ()))
+    answers = [desk.answer(one, live=one.session in live) for one in heard]
+    changed = [task for task in desk.tasks.values() if task is not before[task.id]]
+    if changed:
+        await store.settle(tx, changed)
+    if desk.new:
+        await results.publish(tx, desk.new)
+    return answers
+
+
+class _Desk:
+    """The tasks that are reported on, as they are after each report."""
+
+    def __init__(self, now: int, tasks: Mapping[str, Reported], published: set[Number]) -> None:
+        self.now = now
+        self.tasks = dict(tasks)
+        self.new: list[results.New] = []
+        self._published = published
+
+    def answer(self, heard: Heard, *, live: bool) -> Answers:
+        """Return the answers to one session's reports."""
+        answers: Answers = []
+        refused = dict(heard.refused)
+        for lease, outcome in heard.reports:
+            answer: Refusal | None = None
+            if isinstance(outcome, Refusal):
+                answer = outcome
+            elif lease in refused and (isinstance(outcome, Publication) or outcome is Ending.COMPLETED):
+                answer = refused[lease]
+            elif not (live and self._apply(heard.session.id, lease, outcome)) and not self._is_known(lease, outcome):
+                answer = LeaseEnded(*lease)
+            if answer is not None:
+                refused[lease] = answer
+            answers.append(answer)
+        return answers
+
+    def _apply(self, session_id: str, lease: LeaseName, outcome: Publication | Failure | Ending) -> bool:
+        """Change the task, if this is its lease."""
+        task = self.tasks.get(lease.task_id)
+        # A task has a session if and only if it is RUNNING.
+        if task is None or task.session_id != session_id or task.attempt != lease.attempt:
+            return False
+        if isinstance(outcome, Publication):
+            task = self._publish(task, outcome)
+        elif outcome is Ending.COMPLETED:
+            task = task._replace(state=TaskState.SUCCEEDED, session_id=None, error=None, end_time=self.now)
+        elif outcome is Ending.RETURNED:
+            task = task._replace(state=TaskState.PENDING, session_id=None)
+        else:
+            error = outcome.error.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_ERROR]
+            task = failed(task, error, now=self.now, delay=back_off(task.id, task.failures + 1))
+        self.tasks[task.id] = task
+        return True
+
+    def _publish(self, task: Reported, publication: Publication) -> Reported:
+        """Add a result, unless there is one under its number."""
+        number = Number(task.id, publication.number)
+        if number in self._published:
+            return task
+        self._published.add(number)
+        new = results.New(
+            str(uuid_utils.uuid7()), task.organization_id, *number, publish_time=self.now, content=publication.content
+        )
+        self.new.append(new)
+        return task._replace(result_count=task.result_count + 1)
+
+    def _is_known(self, lease: LeaseName, outcome: Publication | Failure | Ending) -> bool:
+        """Say whether this was accepted before, and only its acknowledgement got lost."""
+        task = self.tasks.get(lease.task_id)
+        if task is None or task.attempt != lease.attempt or task.state != TaskState.SUCCEEDED:
+            return False
+        if isinstance(outcome, Publication):
+            return Number(task.id, outcome.number) in self._published
+        return outcome is Ending.COMPLETED
