@@ -1,6 +1,7 @@
 """`taskhouse datasets`: what organizations collect about their users."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from server.core import datasets as verbs
 from server.core import organizations
 from server.core.columns import Column, ColumnType
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
-from server.core.errors import DatasetExists, Fault
+from server.core.errors import DatasetExists, DatasetNotFound, Fault
 from server.core.pages import MAX_PAGE
+from server.core.uploads import user_fault
 from server.services.datasets import dataset_to_proto
+from server.services.datasets import erase_user as erase
 from server.settings import Settings
 from server.store.engine import Store
 
@@ -45,7 +48,7 @@ _TYPES = {type_.value: type_ for type_ in ColumnType}
 
 @click.group()
 def datasets() -> None:
-    """Declare and list datasets."""
+    """Declare and list datasets, and erase users from them."""
 
 
 @datasets.command()
@@ -108,6 +111,51 @@ def list_(settings: Settings, org: str | None, *, as_json: bool) -> None:
             for owner, one in found
         ]
         print_table(("ORGANIZATION", "NAME", "COLUMNS", "VERSION", "CREATED"), rows)
+
+
+@datasets.command("erase-user")
+@house_options
+@click.argument("name")
+@click.argument("user")
+@click.option("--org", metavar="NAME", help="Name of the organization; needed if several have such a dataset.")
+@click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
+@json_option
+def erase_user(settings: Settings, name: str, user: str, org: str | None, *, yes: bool, as_json: bool) -> None:
+    """Erase all rows of USER from the dataset NAME, for ever. Answers that were given stay.
+
+    Whether there were such rows is not told. An event tells that a user was erased, and not which.
+    """
+    if fault := user_fault(user):
+        raise click.UsageError(fault)
+    if sys.stdin.isatty() and not yes:
+        click.confirm(f"Erase all rows of this user from {name}? Nothing brings them back.", abort=True, err=True)
+
+    async def erased(store: Store) -> tuple[str, Dataset]:
+        owner = await _owner(store, name, org)
+        dataset = await erase(store, actor=COMMAND_LINE, organization_id=owner.id, name=name, user_id=user)
+        return owner.name, dataset
+
+    owner, dataset = in_house(settings, erased)
+    if as_json:
+        print_json([{"organization": owner, **as_item(dataset_to_proto(dataset))}])
+    else:
+        click.echo(f"erased; the dataset {name} of {owner} is at version {dataset.version}")
+
+
+async def _owner(store: Store, name: str, org: str | None) -> organizations.Organization:
+    """Return the organization whose dataset is meant. Raises DatasetNotFound."""
+    owners = await _organizations(store, org)
+    if org is None:
+        owners = [
+            owner
+            for owner in owners
+            if any(one.name == name for one in await store.scan(verbs.of_organization, organization_id=owner.id))
+        ]
+    if not owners:
+        raise DatasetNotFound(name)
+    if len(owners) > 1:
+        raise click.UsageError(f"several organizations have a dataset {name}: give --org NAME")
+    return owners[0]
 
 
 async def _organizations(store: Store, name: str | None) -> list[organizations.Organization]:

@@ -39,6 +39,7 @@ _OPTIONS = {
 _REMEDIES: dict[type[Exception], str] = {
     errors.OrganizationNotFound: "`taskhouse orgs list` shows those there are",
     errors.OrganizationExists: "choose another name",
+    errors.DatasetNotFound: "`taskhouse datasets list` shows those there are",
     errors.CredentialNotFound: "`taskhouse keys list` and `taskhouse tokens list` show those there are",
     errors.CredentialTaken: "choose another, or leave out --token to have one made",
 }

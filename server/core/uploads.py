@@ -201,7 +201,17 @@ def user_fault(user_id: str) -> str | None:
     """Return what is wrong with a user's name; None if nothing is."""
     if not 0 < len(user_id) <= MAX_USER_ID:
         return f"a user's name must be 1 to {MAX_USER_ID} characters"
-    return "a user's name must not hold the character U+0000" if "\0" in user_id else None
+    if "\0" in user_id:
+        return "a user's name must not hold the character U+0000"
+    return None if user_id.isascii() or _is_text(user_id) else "a user's name must be text that UTF-8 can say"
+
+
+def _is_text(text: str) -> bool:
+    """Say whether the text is all characters: command lines can hold half a surrogate pair."""
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 _ACCEPTS: dict[ColumnType, Callable[[Any], bool]] = {

@@ -105,6 +105,7 @@ async def erase_user(store: Store, *, actor: Caller, organization_id: int, name:
         erased = await store.write(
             datasets.erase_user, actor=actor, organization_id=organization_id, name=name, user_id=user_id
         )
+    await store.wipe()
     return erased
 
 

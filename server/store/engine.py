@@ -167,5 +167,12 @@ class Store(Protocol):
     async def changed(self, since: int) -> int:
         """Wait until the generation is past `since` and return it. A hint: the wait may also end without a change."""
 
+    async def wipe(self) -> None:
+        """Leave as little as the engine can of what was deleted, without making anybody wait for long.
+
+        SQLite overwrites what it deletes, and this empties its log of older pages, unless a long scan needs them.
+        PostgreSQL overwrites nothing: its vacuum gives deleted rows' room to others, in its own time.
+        """
+
     async def close(self) -> None:
         """Finish what was begun and let go of the database."""

@@ -299,6 +299,9 @@ class PostgresStore:
         began = self._clock.begin_look()
         self._clock.end_look(began, await connection.fetchval(_NOW))
 
+    async def wipe(self) -> None:
+        """Do nothing: see Store."""
+
     async def close(self) -> None:
         """End the transactions that were begun, tell the others of the last commits, and let go of the database."""
         if self._closed:

@@ -8,8 +8,10 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
@@ -23,6 +25,8 @@ from server.store.engine import Changes, Command, P, Query, Record, Statements, 
 DIALECT = dialect(paramstyle="qmark")
 FLOOR = (3, 51, 3)  # Before it, two connections that write and checkpoint at once can corrupt a WAL database.
 MAX_BATCH = 100  # Verbs committed together.
+WIPE_TRIES = 20
+WIPE_PAUSE_SECONDS = 0.05
 POLL_SECONDS = 0.01  # How soon another process's commit is noticed; one look costs 3 microseconds.
 BUSY_SECONDS = 5.0  # Only recovery and outsiders hold SQLite's own locks for long.
 
@@ -87,6 +91,7 @@ def _connect(path: Path) -> sqlite.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA secure_delete=ON")  # Erased users' rows are overwritten with zeros.
     return connection
 
 
@@ -252,6 +257,23 @@ class SqliteStore:
             if version != self._seen:
                 self._seen = version
                 self._changes.add()
+
+    async def wipe(self) -> None:
+        await self._loop.run_in_executor(None, self._empty_log)
+
+    def _empty_log(self) -> None:
+        try:
+            with closing(_connect(self._path)) as connection, self._path.with_name("write.lock").open("a") as lock:
+                connection.execute("PRAGMA busy_timeout=0")
+                for _ in range(WIPE_TRIES):  # Readers that look at an older state are in the way.
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                    if not busy:
+                        return
+                    time.sleep(WIPE_PAUSE_SECONDS)
+        except (OSError, sqlite.Error) as error:
+            raise StoreUnavailable(str(error)) from error
 
     async def close(self) -> None:
         if self._closed:

@@ -1,6 +1,15 @@
 """`taskhouse datasets`."""
 
+import io
+
 import pytest
+
+from server.core import organizations
+from server.core.caller import Caller, Role
+from server.store.opening import open_store
+from tests.core.filled import upload
+from tests.core.scenes import HOUSE
+from tests.databases import apart
 
 HEIGHTS = """\
 datasets:
@@ -110,3 +119,100 @@ def test_a_missing_file_or_organization_is_told(acme, file):
     assert "cannot read nothing.yaml" in acme("datasets", "apply", "nothing.yaml", "--org", "acme").told
     assert "nobody" in acme("datasets", "apply", str(file), "--org", "nobody").told
     assert "nobody" in acme("datasets", "list", "--org", "nobody").told
+
+
+@pytest.fixture
+def filled(acme, address, file):
+    """The same house, with rows of two users in both datasets."""
+    acme("datasets", "apply", str(file), "--org", "acme")
+    add_rows(address, "anna", "bert")
+    return acme
+
+
+def add_rows(address, *users, count=1):
+    async def added():
+        store = await open_store(address)
+        acme = await store.read(organizations.get, caller=HOUSE, name="acme")
+        rows = {"heights": [{"height": 1}] * count, "logins": [{"on": True, "at": 1}] * count}
+        await upload(store, Caller("c", Role.UPLOAD_ANY, acme.id, "acme", ""), dict.fromkeys(users, rows))
+        await store.close()
+
+    apart(added())
+
+
+@pytest.fixture
+def rows_left(rows):
+    """Call it to get the dataset and the user of each row."""
+    sql = "SELECT name, user_id FROM dataset_rows JOIN datasets ON datasets.id = dataset_id ORDER BY name, user_id"
+    return lambda: apart(rows(sql))
+
+
+def test_a_user_is_erased_from_one_dataset(filled, rows_left):
+    done = filled("datasets", "erase-user", "heights", "anna")
+    assert (done.code, done.out) == (0, "erased; the dataset heights of acme is at version 2\n")
+    assert rows_left() == [("heights", "bert"), ("logins", "anna"), ("logins", "bert")]
+    assert filled("datasets", "erase-user", "heights", "anna").out.endswith("is at version 3\n")
+
+
+def test_erasing_a_user_prints_the_dataset_as_the_list_has_it(filled):
+    (erased,) = filled.json("datasets", "erase-user", "heights", "anna", "--org", "acme")
+    assert erased == filled.json("datasets", "list")[0]
+    assert (erased["organization"], erased["version"]) == ("acme", 2)
+
+
+def test_somebody_unknown_is_erased_with_the_same_words(filled):
+    known, unknown = (filled("datasets", "erase-user", *whom) for whom in (("logins", "anna"), ("heights", "cleo")))
+    assert unknown.out == known.out.replace("logins", "heights")
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])  # PostgreSQL overwrites nothing.
+def test_the_bytes_of_an_erased_user_are_not_in_the_files(filled, address):
+    name = "anna-who-wants-to-be-forgotten"
+    add_rows(address, name, count=500)
+    for dataset in ("heights", "logins"):
+        filled("datasets", "erase-user", dataset, name)
+    files = [path for path in filled.data.rglob("*") if path.is_file()]
+    assert any(path.name == "taskhouse.db" for path in files)
+    assert [path.name for path in files if name.encode() in path.read_bytes()] == []
+
+
+def test_of_datasets_with_one_name_the_organization_says_which(filled, file, rows_left):
+    filled("orgs", "create", "other")
+    filled("datasets", "apply", str(file), "--org", "other")
+    told = filled("datasets", "erase-user", "heights", "anna")
+    assert told.code == 2
+    assert "several organizations have a dataset heights: give --org NAME" in told.err
+    assert ("heights", "anna") in rows_left()
+    assert filled("datasets", "erase-user", "heights", "anna", "--org", "acme").code == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--org", "acme"]])
+def test_an_unknown_dataset_has_nobody_to_erase(filled, options):
+    told = filled("datasets", "erase-user", "weights", "anna", *options).told
+    assert told == "There is no dataset weights; `taskhouse datasets list` shows those there are"
+
+
+@pytest.mark.parametrize("user", ["", "x" * 256, "a\udc80"])
+def test_what_cannot_be_a_user_is_refused(filled, rows_left, user):
+    done = filled("datasets", "erase-user", "heights", user)
+    assert (done.code, done.out) == (2, "")
+    assert "a user's name must be" in done.err
+    assert len(rows_left()) == 4
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 3), ("n\n", 4), ("\n", 4)])
+def test_people_are_asked_first(filled, rows_left, monkeypatch, answer, left):
+    typed = io.StringIO(answer)
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", typed)
+    done = filled("datasets", "erase-user", "heights", "anna")
+    assert "Nothing brings them back" in done.err
+    assert len(rows_left()) == left
+
+
+def test_people_who_say_yes_beforehand_are_not_asked(filled, rows_left, monkeypatch):
+    typed = io.StringIO("")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", typed)
+    assert filled("datasets", "erase-user", "heights", "anna", "--yes").code == 0
+    assert len(rows_left()) == 3

@@ -131,3 +131,29 @@ async def test_a_clock_that_cannot_be_kept_is_told(data: Path) -> None:
     (data / "clock").mkdir()
     with pytest.raises(StoreUnavailable, match="cannot keep the time"):
         SqliteStore(data / "taskhouse.db")
+
+
+def in_files(data: Path, text: str) -> list[str]:
+    return [path.name for path in data.iterdir() if path.is_file() and text.encode() in path.read_bytes()]
+
+
+async def test_what_was_deleted_is_in_no_file_after_a_wipe(store: SqliteStore, data: Path) -> None:
+    await store.write(add, "to-be-forgotten")
+    assert in_files(data, "to-be-forgotten")
+    store._writing.execute("DELETE FROM organizations")
+    await store.wipe()
+    assert in_files(data, "to-be-forgotten") == []
+
+
+async def test_a_wipe_does_not_wait_for_a_long_scan_and_keeps_nobody_from_writing(
+    store: SqliteStore, data: Path
+) -> None:
+    await store.write(add, "x")
+    reader = sqlite.connect(str(data / "taskhouse.db"), isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT name FROM organizations").fetchall()
+    await store.write(add, "y")
+    wiped = asyncio.ensure_future(store.wipe())
+    assert await asyncio.wait_for(store.write(add, "z"), 5) == "z"
+    await asyncio.wait_for(wiped, 20)
+    reader.close()
