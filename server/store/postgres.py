@@ -240,12 +240,14 @@ class PostgresStore:
     @asynccontextmanager
     async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
         """Give a connection for as long as the block takes. What befalls it is StoreUnavailable, or our mistake."""
-        connection = None
+        lost = True
         try:
             async with pool.acquire(timeout=BUSY_SECONDS) as connection:
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    lost = connection.is_closed()
         except FAILURES as error:
-            lost = connection is None or connection.is_closed()
             ours = isinstance(error, _OURS) and not isinstance(error, asyncpg.InsufficientPrivilegeError)
             if isinstance(error, _COLLISIONS) or (ours and not lost):
                 raise
@@ -275,7 +277,14 @@ class PostgresStore:
 
     async def _exchange_hints(self, connection: Connection) -> None:
         """Hear of other processes' commits, and tell them of ours, until the connection fails."""
-        await connection.add_listener(CHANNEL, self._heard)
+        ours = connection.get_server_pid()
+
+        def heard(_: Connection, sender: int, channel: str, payload: object) -> None:
+            del channel, payload
+            if sender != ours:
+                self._changes.add()
+
+        await connection.add_listener(CHANNEL, heard)
         polled = -inf
         while True:
             with suppress(TimeoutError):
@@ -289,11 +298,6 @@ class PostgresStore:
                 await self._look_at_clock(connection)
                 self._changes.add()
             await asyncio.sleep(DEBOUNCE_SECONDS)
-
-    def _heard(self, connection: Connection, sender: int, channel: str, payload: object) -> None:
-        del channel, payload
-        if sender != connection.get_server_pid():
-            self._changes.add()
 
     async def _look_at_clock(self, connection: Connection) -> None:
         began = self._clock.begin_look()
