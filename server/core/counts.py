@@ -1,79 +1,67 @@
-"""Counts of users by the bins of a number column: the only thing that looks at rows, and all it tells is anonymised.
+"""Counts of users: the only thing that looks at rows, and all it tells is anonymised.
 
-A question is its canonical form and the version of its dataset, and has one answer, which is kept. It is drawn in a
-scan, as counting a large dataset, or putting noise on a million bins, takes longer than others may wait for a
-transaction that writes. Who asks at once may draw at once; the first to keep its draw has made the answer, and the
-others' draws are forgotten unseen. Exact counts live in the scan and nowhere else: no reply, log or error may carry
-them.
+A question about a version of a dataset has one answer, which is kept. To give it takes three steps, as counting a large
+dataset takes longer than others may wait for a transaction that writes, and noise on a million buckets longer than
+they may wait for the interpreter: `count` reads, `anonymise` works in a thread, `keep` pays for the answer and keeps
+it. Who asks at once may count at once; the first to keep its draw has made the answer, and the others' draws are
+forgotten unseen. Exact counts live in Exact and nowhere else: no reply, log or error may carry them.
 """
 
 import hmac
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import orjson
 
-from server.core.columns import NUMBERS, WHOLE_NUMBERS, Column, from_json, name_fault
+from server.core import budgets
+from server.core.budgets import budget_of
+from server.core.columns import from_json, name_fault
 from server.core.errors import DatasetNotFound, Fault, InvalidFields
 from server.core.noise import Cost, cost, noisy
+from server.core.questions import MAX_BIGINT, MAX_CATEGORY, Asking, Question, read_question
 from server.store import counts as store
 from server.store import datasets
+from server.store.cells import Kind
+from server.store.counts import TOO_LONG
 from server.store.engine import Tx
 
-PARAMETERS = ("dataset", "column", "bin_width")  # of the action cloak/histogram
-
-_NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
-_MAX_DIGITS = 9  # significant ones, of a bin width
-_MAX_DECIMALS = 9
-_MAX_WIDTH = 10**15
 _EXACT = 1e15  # Decimals of up to 15 digits and doubles correspond one to one (see store/counts.py).
-_MAX_BIGINT = 2**63 - 1
+_TOO_LONG_TEXT = f"The value has more than {MAX_CATEGORY} characters."
 
-
-class BinWidth(NamedTuple):
-    """A decimal number p / q, where q is 1 or the least power of ten that makes p whole."""
-
-    p: int
-    q: int
-
-    @staticmethod
-    def read(text: str) -> "BinWidth | None":
-        """Return the number that the text says; None if it says none that can be a width."""
-        if not _NUMBER.fullmatch(text):
-            return None
-        _, digits, exponent = Decimal(text).as_tuple()
-        assert isinstance(exponent, int)  # noqa: S101 - the pattern lets neither NaN nor infinities pass.
-        significant = "".join(map(str, digits)).strip("0")
-        if not 1 <= len(significant) <= _MAX_DIGITS:
-            return None
-        exponent += len(digits) - len("".join(map(str, digits)).rstrip("0"))
-        if exponent < -_MAX_DECIMALS or exponent > len(str(_MAX_WIDTH)):
-            return None
-        width = BinWidth(int(significant) * 10 ** max(exponent, 0), 10 ** max(-exponent, 0))
-        return width if width.p < _MAX_WIDTH else None
-
-    def edge(self, number: int) -> str:
-        """Return the lower edge of a bin, in plain digits."""
-        whole, rest = divmod(abs(number * self.p), self.q)
-        decimals = f"{rest:0{len(str(self.q)) - 1}d}".rstrip("0") if rest else ""
-        return f"{'-' if number < 0 else ''}{whole}{'.' if decimals else ''}{decimals}"
-
-    def number(self, value: float) -> int:
-        """Return the number of the bin that a value is in; the value is the decimal that was uploaded."""
-        return (Fraction(repr(value)) * self.q / self.p).__floor__()
+Key = int | str
+"""Of a bucket, as store/counts.py has it."""
 
 
 class Answer(NamedTuple):
     """Anonymised counts of users, and what they cost in privacy."""
 
     label: str  # the column
-    buckets: tuple[tuple[str, int], ...]  # (lower edge of the bin, users), lowest first
+    buckets: tuple[tuple[str, int], ...]  # (lower edge of the bin, or value; users), lowest first
+    exceptions: tuple[tuple[str, int], ...]  # (why some users are in no bucket, users)
     cost: Cost
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A question that has no answer yet. Two are alike if they ask the same of the same version."""
+
+    organization_id: int
+    dataset_id: int
+    version: int
+    canonical: str
+    asking: Asking = field(compare=False)
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class Exact:
+    """Exact counts, on their way to `anonymise`. Nothing else looks into it."""
+
+    asked: store.Asked
+    question: Question
+    asking: Asking
+    counted: list[store.Counted]
 
 
 @dataclass(frozen=True, repr=False, slots=True)
@@ -86,136 +74,146 @@ class Drawn:
     column: str
     question: str
     answer: str
-
-
-class _Question(NamedTuple):
-    column: Column
-    position: int  # of the column
-    width: BinWidth
-
-    def canonical(self) -> str:
-        """Return the same text for all ways to ask the same thing."""
-        return orjson.dumps({"bin_width": self.width.edge(1), "column": self.column.name}).decode()
+    cost: Cost
 
 
 async def check_question(tx: Tx, *, organization_id: int, parameters: Mapping[str, str]) -> tuple[Fault, ...]:
     """Return what is wrong with the parameters of a task cloak/histogram, by field paths of CreateTaskRequest."""
-    path = "task.parameters."
-    faults = [Fault(path + name, "is required") for name in PARAMETERS if not parameters.get(name)]
-    faults += [Fault(path + name, "is not a parameter of this action") for name in parameters if name not in PARAMETERS]
-    if faults:
-        return tuple(faults)
-    name = parameters["dataset"]
+    faults = await _faults_of(tx, organization_id, parameters)
+    return tuple(Fault(f"task.parameters.{one.field}", one.description) for one in faults)
+
+
+async def _faults_of(tx: Tx, organization_id: int, parameters: Mapping[str, str]) -> tuple[Fault, ...]:
+    asking = Asking.read(parameters)
+    if not isinstance(asking, Asking):
+        return asking
+    name = asking.dataset
     found = None if name_fault(name) else await datasets.by_name(tx, organization_id=organization_id, name=name)
     if found is None:
-        return (Fault(f"{path}dataset", "there is no such dataset"),)
-    asked = _read(from_json(found.columns), column=parameters["column"], bin_width=parameters["bin_width"])
-    return () if isinstance(asked, _Question) else tuple(Fault(path + one.field, one.description) for one in asked)
+        return (Fault("dataset", "there is no such dataset"),)
+    question = read_question(asking, from_json(found.columns))
+    return () if isinstance(question, Question) else question
 
 
-async def kept(tx: Tx, *, organization_id: int, dataset: str, column: str, bin_width: str) -> Answer | None:
-    """Return the answer, if the question has one. Raises DatasetNotFound, InvalidFields (column, bin_width)."""
-    found, question = await _ask(tx, organization_id, dataset, column, bin_width)
-    said = await store.kept(tx, dataset_id=found.id, version=found.version, question=question.canonical())
-    return None if said is None else _answer(column, said)
+async def ask(tx: Tx, *, organization_id: int, asking: Asking) -> Answer | Unanswered:
+    """Return the answer, if the question has one.
 
-
-async def draw(tx: Tx, *, organization_id: int, dataset: str, column: str, bin_width: str) -> Answer | Drawn:
-    """Return how many users fall into each bin, or what shall be the answer once it is kept. Only reads.
-
-    Raises DatasetNotFound, InvalidFields (column, bin_width).
+    Raises DatasetNotFound, InvalidFields (fields of Asking), BudgetExhausted (nothing is left for an answer).
     """
-    found, question = await _ask(tx, organization_id, dataset, column, bin_width)
-    text = question.canonical()
-    before = await store.kept(tx, dataset_id=found.id, version=found.version, question=text)
-    if before is not None:
-        return _answer(column, before)
-    counts = await _count(tx, found, question)
-    released = noisy(dict(sorted(counts.items())))
+    found, question = await _read(tx, organization_id, asking)
+    said = await store.kept(tx, dataset_id=found.id, version=found.version, question=question.canonical)
+    if said is not None:
+        return _answer(asking.column, said)
+    budget_of(found).refuse_unless_left(cost(found.buckets_per_user), dataset=asking.dataset)
+    return Unanswered(organization_id, found.id, found.version, question.canonical, asking)
+
+
+async def count(tx: Tx, *, unanswered: Unanswered) -> Answer | Exact:
+    """Count, unless there is an answer by now. Only reads. The dataset may have a later version by now; that counts.
+
+    Raises DatasetNotFound, InvalidFields.
+    """
+    asking = unanswered.asking
+    found, question = await _read(tx, unanswered.organization_id, asking)
+    said = await store.kept(tx, dataset_id=found.id, version=found.version, question=question.canonical)
+    if said is not None:
+        return _answer(asking.column, said)
+    counted = await store.count(
+        tx,
+        dataset_id=found.id,
+        cell=question.cell,
+        where=question.where,
+        keys_per_user=found.buckets_per_user,
+        **_keying(question),
+    )
+    return Exact(found, question, asking, counted)
+
+
+def anonymise(exact: Exact) -> Drawn:
+    """Return what shall be the answer. Takes a second for half a million buckets: for a thread."""
+    asked, question = exact.asked, exact.question
+    released = noisy(dict(sorted(bounded(exact).items())))
+    too_long = released.pop(TOO_LONG, None)
+    price = cost(asked.buckets_per_user)
     said = {
-        "buckets": [[question.width.edge(number), users] for number, users in released.items()],
-        **cost(found.buckets_per_user)._asdict(),
+        "buckets": [[question.label(key), users] for key, users in released.items()],
+        "exceptions": [[_TOO_LONG_TEXT, too_long]] if too_long else [],
+        **price._asdict(),
     }
-    return Drawn(dataset, found.id, found.version, column, text, orjson.dumps(said).decode())
+    answer = orjson.dumps(said).decode()
+    return Drawn(exact.asking.dataset, asked.id, asked.version, question.column.name, question.canonical, answer, price)
 
 
-async def _ask(
-    tx: Tx, organization_id: int, dataset: str, column: str, bin_width: str
-) -> tuple[store.Asked, _Question]:
-    found = None if name_fault(dataset) else await store.asked(tx, organization_id=organization_id, name=dataset)
-    if found is None:
-        raise DatasetNotFound(dataset)
-    question = _read(from_json(found.columns), column=column, bin_width=bin_width)
-    if not isinstance(question, _Question):
-        raise InvalidFields(question)
-    return found, question
+async def keep(tx: Tx, *, drawn: Drawn) -> Answer:
+    """Pay for an answer, keep it and return it; if the question has one by now, return that.
 
-
-async def keep(tx: Tx, *, organization_id: int, drawn: Drawn) -> Answer:
-    """Keep an answer and return it; if the question has one by now, return that. Raises DatasetNotFound.
-
-    The question is about the version that was counted, also if there were uploads since.
+    The question is about the version that was counted, also if there were uploads since. Raises DatasetNotFound,
+    BudgetExhausted.
     """
-    if not await store.lock(tx, organization_id=organization_id, dataset_id=drawn.dataset_id):
+    budget = await budgets.lock(tx, dataset_id=drawn.dataset_id)
+    if budget is None:
         raise DatasetNotFound(drawn.dataset)
     said = await store.kept(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question)
     if said is None:
         said = drawn.answer
+        budget.refuse_unless_left(drawn.cost, dataset=drawn.dataset)
+        await budgets.spend(tx, dataset_id=drawn.dataset_id, cost=drawn.cost)
         await store.keep(tx, dataset_id=drawn.dataset_id, version=drawn.version, question=drawn.question, answer=said)
     return _answer(drawn.column, said)
 
 
+async def _read(tx: Tx, organization_id: int, asking: Asking) -> tuple[store.Asked, Question]:
+    name = asking.dataset
+    found = None if name_fault(name) else await store.asked(tx, organization_id=organization_id, name=name)
+    if found is None:
+        raise DatasetNotFound(name)
+    question = read_question(asking, from_json(found.columns))
+    if not isinstance(question, Question):
+        raise InvalidFields(question)
+    return found, question
+
+
 def _answer(column: str, kept: str) -> Answer:
     said = orjson.loads(kept)
-    return Answer(column, tuple(map(tuple, said["buckets"])), Cost(said["epsilon"], said["delta"]))
+    buckets, exceptions = (tuple(map(tuple, said.get(part, ()))) for part in ("buckets", "exceptions"))
+    return Answer(column, buckets, exceptions, Cost(said["epsilon"], said["delta"]))
 
 
-def _read(columns: tuple[Column, ...], *, column: str, bin_width: str) -> _Question | tuple[Fault, ...]:
-    position = next((number for number, one in enumerate(columns) if one.name == column), None)
-    width = BinWidth.read(bin_width)
-    if position is not None and width and columns[position].type in NUMBERS:
-        return _Question(columns[position], position, width)
-    faults = []
-    if position is None:
-        faults.append(Fault("column", "the dataset has no such column"))
-    elif columns[position].type not in NUMBERS:
-        faults.append(Fault("column", f"holds no numbers: it is of type {columns[position].type.value}"))
-    if not width:
-        limits = f"at most {_MAX_DIGITS} digits, {_MAX_DECIMALS} of them decimals, below 1e{len(str(_MAX_WIDTH)) - 1}"
-        faults.append(Fault("bin_width", f'must be a decimal number above 0 such as "10" or "0.5", with {limits}'))
-    return tuple(faults)
-
-
-async def _count(tx: Tx, asked: store.Asked, question: _Question) -> Counter[int]:
-    """Return the exact count of users by the number of the bin, each user in at most `buckets_per_user` bins."""
-    p, q = question.width
-    where = {"dataset_id": asked.id, "position": question.position, "bins_per_user": asked.buckets_per_user}
-    if question.column.type in WHOLE_NUMBERS:
-        most = _MAX_BIGINT // q  # A value times q must be a number of 64 bits.
-        counted = await store.count_whole_numbers(tx, **where, p=p, q=q, low=-most, high=most)
-    else:
-        most_exact = _EXACT / q
-        counted = await store.count_decimals(tx, **where, p=float(p), q=float(q), low=-most_exact, high=most_exact)
-    counts: Counter[int] = Counter()
-    beyond: defaultdict[str, set[int]] = defaultdict(set)
-    for one in counted:
+def bounded(exact: Exact) -> dict[Key, int]:
+    """Return how many users there are under each key, each user under at most `buckets_per_user` keys."""
+    asked, question = exact.asked, exact.question
+    counts: Counter[Key] = Counter()
+    beyond: defaultdict[str, set[Key]] = defaultdict(set)
+    for one in exact.counted:
         if one.user_id is None:
-            assert one.bin is not None  # noqa: S101 - a bin, or a user's value: see Counted.
+            assert one.key is not None  # noqa: S101 - a key, or a user's value: see Counted.
             assert one.users is not None  # noqa: S101 - as above.
-            counts[one.bin] += one.users
+            counts[one.key] += one.users
         else:
             assert one.value is not None  # noqa: S101 - as above.
-            beyond[one.user_id].add(question.width.number(one.value))
-    key = hmac.digest(asked.secret, question.canonical().encode(), "sha256")
-    for user_id, bins in beyond.items():
-        counts.update(_chosen(key, user_id, bins, asked.buckets_per_user))
+            beyond[one.user_id].add(one.value if isinstance(one.value, str) else question.number(one.value))
+    key = hmac.digest(asked.secret, question.canonical.encode(), "sha256")
+    for user_id, keys in beyond.items():
+        counts.update(_chosen(key, user_id, keys, asked.buckets_per_user))
     return counts
 
 
-def _chosen(key: bytes, user_id: str, bins: Iterable[int], most: int) -> list[int]:
-    """Return the bins in which a user counts: always the same, and nobody without the key can tell which."""
+def _keying(question: Question) -> dict[str, float]:
+    """Return what makes keys of values; see store/counts.py."""
+    if question.width is None:
+        return {"longest": MAX_CATEGORY}
+    p, q = question.width
+    if question.cell.kind is Kind.REAL:
+        most_exact = _EXACT / q
+        return {"p": float(p), "q": float(q), "low": -most_exact, "high": most_exact}
+    most = MAX_BIGINT // q  # A value times q must be a number of 64 bits.
+    return {"p": p, "q": q, "low": -most, "high": most}
 
-    def rank(number: int) -> bytes:
-        return hmac.digest(key, orjson.dumps([user_id, str(number)]), "sha256")
 
-    return sorted(bins, key=rank)[:most]
+def _chosen(key: bytes, user_id: str, keys: Iterable[Key], most: int) -> list[Key]:
+    """Return the keys under which a user counts: always the same, and nobody without the secret can tell which."""
+
+    def rank(one: Key) -> bytes:
+        return hmac.digest(key, orjson.dumps([user_id, str(one)]), "sha256")
+
+    return sorted(keys, key=rank)[:most]

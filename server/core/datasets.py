@@ -5,13 +5,15 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from server.core import budgets, counts, events
 from server.core import columns as columns_
-from server.core import events
+from server.core.budgets import Budget
 from server.core.caller import Caller
 from server.core.columns import MAX_COLUMNS, Column, name_fault
-from server.core.counts import Answer, Drawn, draw, keep, kept
+from server.core.counts import Answer, Unanswered
 from server.core.errors import DatasetExists, DatasetNotFound, Fault, InvalidFields, invalid
 from server.core.pages import Page, read_page
+from server.core.questions import Asking
 from server.core.uploads import user_fault
 from server.core.work import lease_holder
 from server.store import datasets as store
@@ -39,6 +41,7 @@ class Dataset(NamedTuple):
     buckets_per_user: int
     version: int  # grows whenever rows come or go
     create_time: int  # microseconds since 1970
+    budget: Budget
 
 
 def faults_of(declaration: Declaration) -> Iterable[Fault]:
@@ -137,30 +140,15 @@ async def erase_user(tx: Tx, *, actor: Caller, organization_id: int, name: str, 
     return _dataset(now)
 
 
-async def count_users(
-    tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, dataset: str, column: str, bin_width: str
-) -> Answer | Drawn:
-    """Return how many users fall into each bin, anonymised; or what shall be the answer, for `keep_count`. Only reads.
+async def ask(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, asking: Asking) -> Answer | Unanswered:
+    """Return the answer to a question about users, if it has one.
 
-    A worker counts by its lease (task, attempt), for that task's organization; others count for their own.
+    A worker asks by its lease (task, attempt), for that task's organization; others ask for their own.
 
-    Raises InvalidFields, DatasetNotFound, LeaseEnded.
+    Raises InvalidFields, DatasetNotFound, LeaseEnded, BudgetExhausted.
     """
     organization_id = await _counting_for(tx, caller=caller, lease=lease)
-    return await draw(tx, organization_id=organization_id, dataset=dataset, column=column, bin_width=bin_width)
-
-
-async def kept_count(
-    tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, dataset: str, column: str, bin_width: str
-) -> Answer | None:
-    """Return the answer to a question that has one. Raises as count_users does."""
-    organization_id = await _counting_for(tx, caller=caller, lease=lease)
-    return await kept(tx, organization_id=organization_id, dataset=dataset, column=column, bin_width=bin_width)
-
-
-async def keep_count(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, drawn: Drawn) -> Answer:
-    """Return the answer to a question for which one was drawn. Raises InvalidFields, DatasetNotFound, LeaseEnded."""
-    return await keep(tx, organization_id=await _counting_for(tx, caller=caller, lease=lease), drawn=drawn)
+    return await counts.ask(tx, organization_id=organization_id, asking=asking)
 
 
 async def _counting_for(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None) -> int:
@@ -184,6 +172,7 @@ async def _declare(tx: Tx, *, organization_id: int, declaration: Declaration) ->
             name=name,
             columns=columns,
             buckets_per_user=declaration.buckets_per_user,
+            budget_epsilon=budgets.DEFAULT.epsilon_units,
             secret=secrets.token_bytes(SECRET_BYTES),
         )
         return _dataset(added), True
@@ -194,5 +183,10 @@ async def _declare(tx: Tx, *, organization_id: int, declaration: Declaration) ->
 
 def _dataset(found: store.Declared) -> Dataset:
     return Dataset(
-        found.name, columns_.from_json(found.columns), found.buckets_per_user, found.version, found.create_time
+        found.name,
+        columns_.from_json(found.columns),
+        found.buckets_per_user,
+        found.version,
+        found.create_time,
+        budgets.budget_of(found),
     )

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from weakref import WeakValueDictionary
 
-from server.core import datasets, uploading
+from server.core import budgets, counts, datasets, uploading
+from server.core.budgets import Budget
 from server.core.caller import Caller
 from server.core.columns import Column, ColumnType
-from server.core.counts import Drawn
+from server.core.counts import Answer, Unanswered
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
 from server.core.errors import Fault, InvalidFields
+from server.core.questions import Asking
 from server.core.uploading import Upload
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
@@ -17,7 +20,7 @@ from server.services.uploading import Uploading
 from server.store.engine import Store
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
-from taskhouse.v1.results_pb2 import Bucket
+from taskhouse.v1.results_pb2 import Bucket, ExceptionCount
 
 _TYPES = {
     pb.COLUMN_TYPE_INTEGER: ColumnType.INTEGER,
@@ -38,7 +41,8 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         self._store = store
         self._uploading = Uploading(store, stopping)
         self._counting = asyncio.Lock()  # One at a time, or counts would keep all other scans waiting.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._under_way: dict[Unanswered, asyncio.Future[Answer]] = {}
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.Dataset:  # noqa: ARG002, N802 - as generated.
         """Declare a dataset."""
@@ -77,22 +81,51 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
 
     async def CountUsers(self, request: pb.CountUsersRequest, context: Context) -> pb.CountUsersResponse:  # noqa: ARG002, N802 - as generated.
         """Return anonymised counts."""
-        caller = current_caller()
         lease = (request.lease.task_id, request.lease.attempt) if request.HasField("lease") else None
-        asked = {"dataset": request.dataset, "column": request.column, "bin_width": request.bin_width}
-        answer = await self._store.read(datasets.kept_count, caller=caller, lease=lease, **asked)
-        if answer is None:
-            # An organization's questions wait for each other first, so that another's waits for one of them at most.
-            turn = self._turns.setdefault(caller.organization or request.dataset, asyncio.Lock())
-            async with turn, self._counting:
-                counted = await self._store.scan(datasets.count_users, caller=caller, lease=lease, **asked)
-                answer = (
-                    await self._store.write(datasets.keep_count, caller=caller, lease=lease, drawn=counted)
-                    if isinstance(counted, Drawn)
-                    else counted
-                )
-        buckets = (Bucket(label=answer.label, value=edge, count=users) for edge, users in answer.buckets)
-        return pb.CountUsersResponse(buckets=buckets, epsilon=answer.cost.epsilon, delta=answer.cost.delta)
+        asking = Asking(request.dataset, request.column, request.bin_width, request.categories, request.where)
+        asked = await self._store.read(datasets.ask, caller=current_caller(), lease=lease, asking=asking)
+        answer = await self._answer(asked) if isinstance(asked, Unanswered) else asked
+        return pb.CountUsersResponse(
+            buckets=(Bucket(label=answer.label, value=value, count=users) for value, users in answer.buckets),
+            exceptions=(ExceptionCount(error=error, count=users) for error, users in answer.exceptions),
+            epsilon=answer.cost.epsilon,
+            delta=answer.cost.delta,
+        )
+
+    async def _answer(self, unanswered: Unanswered) -> Answer:
+        """Return the answer. Counting goes on if its caller does not wait: whoever asks again finds it."""
+        counting = self._under_way.get(unanswered)
+        if counting is None:
+            counting = self._under_way[unanswered] = asyncio.ensure_future(self._count(unanswered))
+            counting.add_done_callback(partial(self._counted, unanswered))
+        return await asyncio.shield(counting)
+
+    async def _count(self, unanswered: Unanswered) -> Answer:
+        # An organization's questions wait for each other first, so that another's waits for one of them at most.
+        turn = self._turns.setdefault(unanswered.organization_id, asyncio.Lock())
+        async with turn, self._counting:
+            counted = await self._store.scan(counts.count, unanswered=unanswered)
+            if isinstance(counted, Answer):
+                return counted
+            drawn = await asyncio.to_thread(counts.anonymise, counted)
+            return await self._store.write(counts.keep, drawn=drawn)
+
+    def _counted(self, unanswered: Unanswered, counting: "asyncio.Future[Answer]") -> None:
+        del self._under_way[unanswered]
+        if not counting.cancelled():
+            counting.exception()  # Told to those who wait; if nobody does, there is nobody to tell.
+
+    async def SetBudget(self, request: pb.SetBudgetRequest, context: Context) -> pb.Budget:  # noqa: ARG002, N802 - as generated.
+        """Set what a dataset may spend."""
+        return budget_to_proto(
+            await self._store.write(
+                budgets.set_budget,
+                caller=current_caller(),
+                organization=request.organization,
+                dataset=request.dataset,
+                epsilon=request.epsilon,
+            )
+        )
 
 
 async def erase_user(store: Store, *, actor: Caller, organization_id: int, name: str, user_id: str) -> Dataset:
@@ -120,7 +153,13 @@ def dataset_to_proto(dataset: Dataset) -> pb.Dataset:
         buckets_per_user=dataset.buckets_per_user,
         version=dataset.version,
         create_time=timestamp(dataset.create_time),
+        budget=budget_to_proto(dataset.budget),
     )
+
+
+def budget_to_proto(budget: Budget) -> pb.Budget:
+    """Render a budget."""
+    return pb.Budget(epsilon=budget.epsilon, spent_epsilon=budget.spent.epsilon, spent_delta=budget.spent.delta)
 
 
 def _upload_to_proto(upload: Upload) -> pb.Upload:

@@ -24,6 +24,9 @@ class DatasetRow(SQLModel, table=True):
     version: int = Field(sa_type=BigInteger)
     secret: bytes  # Keys the choice of the buckets in which a user counts.
     create_time: int = micros()
+    budget_epsilon: int = Field(sa_type=BigInteger)  # These three in the units of core/budgets.py.
+    spent_epsilon: int = Field(sa_type=BigInteger)
+    spent_delta: int = Field(sa_type=BigInteger)
 
 
 class UserRow(SQLModel, table=True):
@@ -65,6 +68,9 @@ class Declared(NamedTuple):
     buckets_per_user: int
     version: int
     create_time: int
+    budget_epsilon: int
+    spent_epsilon: int
+    spent_delta: int
 
 
 class Id(NamedTuple):
@@ -73,7 +79,7 @@ class Id(NamedTuple):
     id: int
 
 
-_DECLARED = select(_D.id, _D.name, _D.columns, _D.buckets_per_user, _D.version, _D.create_time)
+_DECLARED = select(*(_D[name] for name in Declared._fields))
 _BY_NAME = Query(
     _DECLARED.where(_D.organization_id == bindparam("organization_id"), _D.name == bindparam("name")), Declared
 )
@@ -85,12 +91,7 @@ _PAGE = Query(
 )
 _ADD = Query(
     insert(DATASETS)
-    .values(
-        {
-            name: bindparam(name)
-            for name in ("organization_id", "name", "columns", "buckets_per_user", "version", "secret", "create_time")
-        }
-    )
+    .values({name: bindparam(name) for name in ("organization_id", "secret", *Declared._fields) if name != "id"})
     .returning(_D.id),
     Id,
 )
@@ -130,21 +131,13 @@ async def page(tx: Tx, *, organization_id: int, after: str, most: int) -> list[D
 
 
 async def add(
-    tx: Tx, *, organization_id: int, name: str, columns: str, buckets_per_user: int, secret: bytes
+    tx: Tx, *, organization_id: int, name: str, columns: str, buckets_per_user: int, budget_epsilon: int, secret: bytes
 ) -> Declared:
-    """Store a declaration, at version 0."""
-    added = await tx.one(
-        _ADD,
-        organization_id=organization_id,
-        name=name,
-        columns=columns,
-        buckets_per_user=buckets_per_user,
-        version=0,
-        secret=secret,
-        create_time=tx.now,
-    )
+    """Store a declaration, at version 0, with nothing spent."""
+    declared = Declared(0, name, columns, buckets_per_user, 0, tx.now, budget_epsilon, 0, 0)
+    added = await tx.one(_ADD, organization_id=organization_id, secret=secret, **declared._asdict())
     assert added is not None  # noqa: S101 - an INSERT … RETURNING that did not raise has returned its row.
-    return Declared(added.id, name, columns, buckets_per_user, 0, tx.now)
+    return declared._replace(id=added.id)
 
 
 async def new_version(tx: Tx, *, organization_id: int, dataset_id: int, columns: str) -> bool:

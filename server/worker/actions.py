@@ -7,8 +7,5 @@ worker = Worker(service="cloak")
 
 @worker.action("histogram")
 def histogram(task: Task) -> Result:
-    """Count the users of a dataset by bins of a column: `dataset`, `column`, `bin_width`."""
-    asked = task.parameters
-    return Result.histogram(
-        task.count_users(dataset=asked["dataset"], column=asked["column"], bin_width=asked["bin_width"])
-    )
+    """Count the users of a dataset: `dataset`, `column`, and `bin_width` or `categories`; `where` says which rows."""
+    return Result.histogram(*task.count_users(**task.parameters))

@@ -51,6 +51,13 @@ class ExceptionCount(NamedTuple):
     users: int
 
 
+class Counts(NamedTuple):
+    """What the house tells of a dataset's users, anonymised: `Result.histogram(*counts)` publishes it."""
+
+    buckets: list[Bucket]
+    exceptions: list[ExceptionCount]
+
+
 @dataclass(frozen=True)
 class Result:
     """One outcome to publish."""
@@ -98,7 +105,7 @@ class Lease(Protocol):
     def lost(self) -> bool:
         """The lease has ended."""
 
-    def count_users(self, *, dataset: str, column: str, bin_width: str) -> datasets_pb2.CountUsersResponse:
+    def count_users(self, request: datasets_pb2.CountUsersRequest) -> datasets_pb2.CountUsersResponse:
         """Ask the house, in the name of the lease."""
 
 
@@ -118,13 +125,23 @@ class Task:
         """Whether the lease has ended. Look at it in long work: what is done from then on is in vain."""
         return self.lease.lost
 
-    def count_users(self, *, dataset: str, column: str, bin_width: str) -> list[Bucket]:
-        """Return how many users of a dataset fall into each bin of a number column, anonymised, lowest bin first.
+    def count_users(
+        self, *, dataset: str, column: str, bin_width: str = "", categories: str = "", where: str = ""
+    ) -> Counts:
+        """Return how many users of a dataset are in each bin, or have each value, of a column, anonymised, lowest first.
 
-        Raises LeaseLost, and grpc.RpcError as DatasetService.CountUsers refuses.
+        The texts are those of the action cloak/histogram. Raises LeaseLost, and grpc.RpcError as
+        DatasetService.CountUsers refuses.
         """
-        answer = self.lease.count_users(dataset=dataset, column=column, bin_width=bin_width)
-        return [Bucket(bucket.label, bucket.value, bucket.count) for bucket in answer.buckets]
+        answer = self.lease.count_users(
+            datasets_pb2.CountUsersRequest(
+                dataset=dataset, column=column, bin_width=bin_width, categories=categories, where=where
+            )
+        )
+        return Counts(
+            [Bucket(bucket.label, bucket.value, bucket.count) for bucket in answer.buckets],
+            [ExceptionCount(exception.error, exception.count) for exception in answer.exceptions],
+        )
 
 
 Action = Callable[[Task], Result | Iterator[Result]]

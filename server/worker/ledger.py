@@ -47,10 +47,10 @@ class Held:
         """How long it is held."""
         return (time.monotonic() - self._started) * 1000
 
-    def count_users(self, *, dataset: str, column: str, bin_width: str) -> datasets_pb2.CountUsersResponse:
+    def count_users(self, request: datasets_pb2.CountUsersRequest) -> datasets_pb2.CountUsersResponse:
         """Ask the house, in the name of the lease."""
-        asked = datasets_pb2.CountUsersRequest(dataset=dataset, column=column, bin_width=bin_width, lease=self.lease)
-        return self._count_users(self, asked)
+        request.lease.CopyFrom(self.lease)
+        return self._count_users(self, request)
 
 
 class Ledger:

@@ -8,43 +8,33 @@ from statistics import mean
 import orjson
 import pytest
 from hypothesis import given, strategies
-from pysqlite3 import dbapi2 as sqlite
 
 from server.core import counts, datasets
-from server.core.counts import BinWidth
 from server.core.errors import DatasetNotFound, InvalidFields, LeaseEnded
 from server.core.noise import ROUND_TO, SCALE, THRESHOLD, cost, noisy
-from server.store import counts as store_counts
-from server.store.sqlite import SqliteStore
+from server.core.questions import Asking, BinWidth
+from tests.core.asked import answer_to, counted, exact_counts
 from tests.core.filled import dataset, fill, upload
 from tests.core.scenes import ACTION, Worker, organization, task, worker
 
 QUESTION = {"dataset": "heights", "column": "height", "bin_width": "10"}
 
 
-async def exact(store, caller, width, column="height", name="heights") -> dict[str, int]:
-    """Return what no caller is ever told: the counts before noise, by the bins' lower edges."""
-
-    async def look(tx):
-        asked = await store_counts.asked(tx, organization_id=caller.tenant, name=name)
-        question = counts._read(counts.from_json(asked.columns), column=column, bin_width=width)
-        counted = await counts._count(tx, asked, question)
-        return {question.width.edge(number): users for number, users in sorted(counted.items())}
-
-    return await store.write(look)
+async def exact(store, caller, width) -> dict[str, int]:
+    return await exact_counts(store, caller, **(QUESTION | {"bin_width": width}))
 
 
 async def draw(store, caller, **changes):
-    return await store.scan(counts.draw, organization_id=caller.tenant, **(QUESTION | changes))
+    found = await counted(store, caller, Asking(**(QUESTION | changes)))
+    return counts.anonymise(found) if isinstance(found, counts.Exact) else found
 
 
-async def keep(store, caller, drawn):
-    return await store.write(counts.keep, organization_id=caller.tenant, drawn=drawn)
+async def keep(store, drawn):
+    return await store.write(counts.keep, drawn=drawn)
 
 
 async def answer(store, caller, **changes):
-    drawn = await draw(store, caller, **changes)
-    return await keep(store, caller, drawn) if isinstance(drawn, counts.Drawn) else drawn
+    return await answer_to(store, caller, Asking(**(QUESTION | changes)))
 
 
 # Bins
@@ -166,7 +156,7 @@ async def test_values_too_large_for_the_engine_s_arithmetic_are_bounded_too(stor
 # Answers
 
 
-async def test_the_same_question_has_the_same_answer_however_it_is_written(store, data):
+async def test_the_same_question_has_the_same_answer_however_it_is_written(store, rows):
     acme = await organization(store)
     await dataset(store, acme)
     await fill(store, acme, [150 + number % 50 for number in range(5000)])
@@ -174,71 +164,59 @@ async def test_the_same_question_has_the_same_answer_however_it_is_written(store
     assert len(first.buckets) == 5
     for width in ("10", "10.0", "1e1", "010"):
         assert await answer(store, acme, bin_width=width) == first
-    with sqlite.connect(str(data / "taskhouse.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+    assert await rows("SELECT count(*) FROM answers") == [(1,)]
 
 
-async def test_askers_at_the_same_time_get_one_answer(store, data):
+async def test_askers_at_the_same_time_get_one_answer(store, elsewhere):
     acme = await organization(store)
     await dataset(store, acme)
     await fill(store, acme, [150 + number % 200 for number in range(5000)])
-    elsewhere = SqliteStore(data / "taskhouse.db")  # As another process has it.
-    try:
-        answers = await asyncio.gather(*(answer(one, acme) for one in (store, elsewhere) * 5))
-    finally:
-        await elsewhere.close()
+    answers = await asyncio.gather(*(answer(one, acme) for one in (store, elsewhere) * 5))
     assert len({each.buckets for each in answers}) == 1
 
 
-async def test_of_what_several_drew_the_first_that_is_kept_is_everybody_s_answer(store, data):
+async def test_of_what_several_drew_the_first_that_is_kept_is_everybody_s_answer(store, elsewhere, rows):
     acme = await organization(store)
     await dataset(store, acme)
     await fill(store, acme, [number % 200 * 10 for number in range(20_000)])
-    elsewhere = SqliteStore(data / "taskhouse.db")
-    try:
-        drawn = [await draw(one, acme) for one in (store, elsewhere, store)]
-        assert len({one.answer for one in drawn}) == 3
-        answers = [await keep(one, acme, each) for one, each in zip((elsewhere, store, store), drawn, strict=True)]
-        answers.append(await draw(elsewhere, acme))  # Now there is nothing left to draw.
-    finally:
-        await elsewhere.close()
+    drawn = [await draw(one, acme) for one in (store, elsewhere, store)]
+    assert len({one.answer for one in drawn}) == 3
+    answers = [await keep(one, each) for one, each in zip((elsewhere, store, store), drawn, strict=True)]
+    answers.append(await draw(elsewhere, acme))  # Now there is nothing left to draw.
     assert len({each.buckets for each in answers}) == 1
-    with sqlite.connect(str(data / "taskhouse.db")) as connection:
-        assert connection.execute("SELECT answer FROM answers").fetchall() == [(drawn[0].answer,)]
+    assert await rows("SELECT answer FROM answers") == [(drawn[0].answer,)]
 
 
-async def test_an_answer_is_about_the_version_that_was_counted(store, data):
+async def test_an_answer_is_about_the_version_that_was_counted(store, rows):
     acme = await organization(store)
     await dataset(store, acme)
     await fill(store, acme, [165] * 200)
     drawn = await draw(store, acme)
     await upload(store, acme, {f"later-{number}": {"heights": [{"height": 165}]} for number in range(200)})
     later = await answer(store, acme)
-    earlier = await keep(store, acme, drawn)
+    earlier = await keep(store, drawn)
     assert earlier.buckets[0][1] < 300 < later.buckets[0][1]
-    with sqlite.connect(str(data / "taskhouse.db")) as connection:
-        assert connection.execute("SELECT version FROM answers ORDER BY 1").fetchall() == [(1,), (2,)]
+    assert await rows("SELECT version FROM answers ORDER BY 1") == [(1,), (2,)]
 
 
-async def test_what_was_drawn_shows_nothing_and_is_kept_for_its_organization_alone(store):
-    acme, other = await organization(store), await organization(store, "other")
+async def test_what_is_exact_or_only_drawn_shows_nothing(store):
+    acme = await organization(store)
     await dataset(store, acme)
-    await fill(store, acme, [165] * 200)
-    drawn = await draw(store, acme)
-    assert "16" not in repr(drawn).partition(" object at ")[0]
-    with pytest.raises(DatasetNotFound):
-        await keep(store, other, drawn)
+    await fill(store, acme, [165] * 203)
+    exact = await counted(store, acme, Asking(**QUESTION))
+    for shown in (repr(exact), repr(counts.anonymise(exact)), str(exact)):
+        assert "203" not in shown.partition(" object at ")[0]
+        assert " object at " in shown
 
 
-async def test_an_upload_makes_a_new_question_of_it_and_the_old_answer_stays(store, data):
+async def test_an_upload_makes_a_new_question_of_it_and_the_old_answer_stays(store, rows):
     acme = await organization(store)
     await dataset(store, acme)
     await fill(store, acme, [170] * 100)
     await answer(store, acme)
     await upload(store, acme, {"one-more": {"heights": [{"height": 170}]}})
     await answer(store, acme)
-    with sqlite.connect(str(data / "taskhouse.db")) as connection:
-        assert connection.execute("SELECT version FROM answers ORDER BY 1").fetchall() == [(1,), (2,)]
+    assert await rows("SELECT version FROM answers ORDER BY 1") == [(1,), (2,)]
 
 
 async def test_an_answer_has_labels_edges_and_its_cost(store):
@@ -288,48 +266,50 @@ def test_the_cost_grows_with_the_buckets_of_a_user():
 # Who asks
 
 
-async def test_a_worker_counts_for_the_organization_of_its_lease(store):
+async def test_a_worker_asks_for_the_organization_of_its_lease(store):
     acme, other = await organization(store), await organization(store, "other")
     await dataset(store, acme)
     await fill(store, acme, [165] * 500)
     await task(store, acme, service=ACTION[0], action=ACTION[1])
     seated = await Worker.seated(store)
     [lease] = await seated.lease()
-    asked = {"caller": seated.caller, "lease": tuple(lease), **QUESTION}
-    drawn = await store.scan(datasets.count_users, **asked)
-    held = {name: asked[name] for name in ("caller", "lease")}
-    assert (await store.write(datasets.keep_count, **held, drawn=drawn)) == await answer(store, acme)
-    assert (await store.scan(datasets.count_users, **asked)) == await answer(store, acme)
+    asked = {"caller": seated.caller, "lease": tuple(lease), "asking": Asking(**QUESTION)}
+    unanswered = await store.read(datasets.ask, **asked)
+    assert unanswered.organization_id == acme.tenant
+    assert await store.read(datasets.ask, **asked) == unanswered
+    answered = await answer(store, acme)
+    assert await store.read(datasets.ask, **asked) == answered
     stranger = await worker(store)
     for changes in ({"lease": (lease.task_id, lease.attempt + 1)}, {"lease": ("x", 1)}, {"caller": stranger}):
         with pytest.raises(LeaseEnded):
-            await store.scan(datasets.count_users, **(asked | changes))
-        with pytest.raises(LeaseEnded):
-            await store.write(datasets.keep_count, **(held | changes), drawn=drawn)
+            await store.read(datasets.ask, **(asked | changes))
     await seated.complete(lease)
     with pytest.raises(LeaseEnded):
-        await store.scan(datasets.count_users, **asked)
-    with pytest.raises(LeaseEnded):
-        await store.write(datasets.keep_count, **held, drawn=drawn)
+        await store.read(datasets.ask, **asked)
     with pytest.raises(DatasetNotFound):
-        await store.scan(datasets.count_users, caller=other, lease=None, **QUESTION)
+        await store.read(datasets.ask, caller=other, lease=None, asking=Asking(**QUESTION))
 
 
 async def test_workers_need_a_lease_and_nobody_else_has_one(store):
     acme = await organization(store)
     for caller, lease in ((await worker(store), None), (acme, ("x", 1))):
         with pytest.raises(InvalidFields) as refusal:
-            await store.scan(datasets.count_users, caller=caller, lease=lease, **QUESTION)
+            await store.read(datasets.ask, caller=caller, lease=lease, asking=Asking(**QUESTION))
         assert [fault.field for fault in refusal.value.faults] == ["lease"]
 
 
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [
-        ({"column": "sex"}, ["column"]),
+        ({"column": "sex"}, ["bin_width"]),
         ({"column": "weight"}, ["column"]),
         ({"bin_width": "0"}, ["bin_width"]),
-        ({"column": "x", "bin_width": "x"}, ["column", "bin_width"]),
+        ({"column": "sex", "bin_width": "x", "where": "x"}, ["bin_width", "bin_width", "where"]),
+        ({"bin_width": ""}, ["bin_width"]),
+        ({"column": "sex", "bin_width": ""}, ["categories"]),
+        ({"categories": "*"}, ["categories"]),
+        ({"bin_width": "", "categories": "*"}, ["categories"]),
+        ({"column": "weight", "where": "[1]"}, ["column", "where[0]"]),
     ],
 )
 async def test_bad_questions_are_refused_by_field(store, changes, fields):
@@ -352,10 +332,11 @@ async def test_an_unknown_dataset_is_not_found(store, name):
 @pytest.mark.parametrize(
     ("parameters", "fields"),
     [
-        ({}, ["dataset", "column", "bin_width"]),
+        ({}, ["dataset", "column"]),
         (QUESTION | {"dataset": "nothing"}, ["dataset"]),
         (QUESTION | {"dataset": "a\0"}, ["dataset"]),
         (QUESTION | {"where": "x"}, ["where"]),
+        (QUESTION | {"when": "x"}, ["when"]),
         (QUESTION, []),
     ],
 )
@@ -366,13 +347,12 @@ async def test_a_task_s_parameters_are_checked_before_it_is_taken(store, paramet
     assert [fault.field for fault in faults] == [f"task.parameters.{field}" for field in fields]
 
 
-async def test_a_kept_answer_holds_nothing_exact(store, data):
+async def test_a_kept_answer_holds_nothing_exact(store, rows):
     acme = await organization(store)
     await dataset(store, acme)
     await fill(store, acme, [165] * 503 + [175] * 7)
     await answer(store, acme)
-    with sqlite.connect(str(data / "taskhouse.db")) as connection:
-        [(question, kept)] = connection.execute("SELECT question, answer FROM answers").fetchall()
+    [(question, kept)] = await rows("SELECT question, answer FROM answers")
     assert orjson.loads(question) == {"bin_width": "10", "column": "height"}
-    assert set(orjson.loads(kept)) == {"buckets", "epsilon", "delta"}
+    assert set(orjson.loads(kept)) == {"buckets", "exceptions", "epsilon", "delta"}
     assert all(users % 5 == 0 for _, users in orjson.loads(kept)["buckets"])

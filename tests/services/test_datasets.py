@@ -64,7 +64,8 @@ async def test_a_declared_dataset_is_found_and_listed(stub, admin):
     assert declared.buckets_per_user == 1
     assert declared.version == 0
     assert declared.create_time.seconds > 1_700_000_000
-    assert heights(buckets_per_user=1, create_time=declared.create_time) == declared
+    budget = pb.Budget(epsilon=20)
+    assert heights(buckets_per_user=1, create_time=declared.create_time, budget=budget) == declared
     assert await stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=admin) == declared
     page = await stub.ListDatasets(pb.ListDatasetsRequest(), metadata=admin)
     assert page == pb.ListDatasetsResponse(datasets=[declared])
@@ -131,8 +132,88 @@ async def test_the_house_writes_while_users_are_counted(stub, store, acme, admin
         await asyncio.wait_for(stub.ListDatasets(pb.ListDatasetsRequest(), metadata=admin), 10)
     finally:
         go_on.set()
-    first, *others = sorted([(await one).buckets[0].count for one in asking])
-    assert first < 750 < others[0] == others[1]
+    [together] = {(await one).buckets[0].count for one in asking}
+    assert together < 750 < (await stub.CountUsers(asked, metadata=admin)).buckets[0].count
+
+
+async def test_counting_goes_on_when_its_caller_gives_up_and_the_next_one_finds_the_answer(
+    stub, store, acme, admin, monkeypatch
+):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    people = {f"user-{number}": {"heights": [{"height": 155, "sex": "f"}]} for number in range(500)}
+    await upload(store, acme, people)
+    began, go_on, draws = threading.Event(), threading.Event(), []
+
+    def slowly(counts):
+        draws.append(1)
+        began.set()
+        assert go_on.wait(30)
+        return noisy(counts)
+
+    monkeypatch.setattr("server.core.counts.noisy", slowly)
+    asked = pb.CountUsersRequest(dataset="heights", column="height", bin_width="10")
+    impatient = stub.CountUsers(asked, metadata=admin)
+    asking = asyncio.ensure_future(impatient)
+    try:
+        assert await asyncio.to_thread(began.wait, 30)
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    finally:
+        go_on.set()
+    assert (await stub.CountUsers(asked, metadata=admin)).buckets
+    assert len(draws) == 1
+    budget = (await stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=admin)).budget
+    assert budget.spent_epsilon == 0.5
+
+
+async def test_categories_where_and_exceptions_are_counted(stub, store, acme, admin):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    kinds = [("female", 300, 165), ("male", 200, 180), ("x" * 201, 100, 170), ("diverse", 3, 170)]
+    people = {
+        f"{sex[:9]}-{number}": {"heights": [{"height": height, "sex": sex}]}
+        for sex, many, height in kinds
+        for number in range(many)
+    }
+    await upload(store, acme, people)
+    every = await stub.CountUsers(pb.CountUsersRequest(dataset="heights", column="sex", categories="*"), metadata=admin)
+    assert [(one.label, one.value) for one in every.buckets] == [("sex", "female"), ("sex", "male")]
+    assert [one.error for one in every.exceptions] == ["The value has more than 200 characters."]
+    assert all(abs(one.count - 100) < 40 and one.count % 5 == 0 for one in every.exceptions)
+    tall = pb.CountUsersRequest(
+        dataset="heights", column="sex", categories='["male", "female"]', where='{"$$height": {"$gt": 170}}'
+    )
+    assert [one.value for one in (await stub.CountUsers(tall, metadata=admin)).buckets] == ["male"]
+
+
+async def test_an_exhausted_budget_refuses_new_questions_and_an_operator_raises_it(stub, store, acme, admin):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    await upload(store, acme, {f"user-{number}": {"heights": [{"height": 155, "sex": "f"}]} for number in range(99)})
+    operator = await bearer(store, "", Role.TOKEN_ADMIN)
+    wanted = pb.SetBudgetRequest(organization="acme", dataset="heights", epsilon=0.75)
+    assert await stub.SetBudget(wanted, metadata=operator) == pb.Budget(epsilon=0.75)
+    first = pb.CountUsersRequest(dataset="heights", column="height", bin_width="10")
+    answer = await stub.CountUsers(first, metadata=admin)
+    second = pb.CountUsersRequest(dataset="heights", column="height", bin_width="20")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.CountUsers(second, metadata=admin)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert raised.value.details() == (
+        "The privacy budget of dataset heights does not suffice: this question costs 0.5, and 0.25 is left."
+    )
+    details = dict(raised.value.trailing_metadata())["grpc-status-details-bin"]
+    info = error_details_pb2.ErrorInfo()
+    status_pb2.Status.FromString(details).details[0].Unpack(info)
+    assert info.reason == "BUDGET_EXHAUSTED"
+    assert dict(info.metadata) == {"dataset": "heights", "cost": "0.5", "remaining": "0.25"}
+    assert await stub.CountUsers(first, metadata=admin) == answer
+    code, reason, _ = await refused(stub.SetBudget(wanted, metadata=admin))
+    assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+    await stub.SetBudget(pb.SetBudgetRequest(organization="acme", dataset="heights", epsilon=1), metadata=operator)
+    assert (await stub.CountUsers(second, metadata=admin)).buckets
+    budget = (await stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=admin)).budget
+    assert (budget.epsilon, budget.spent_epsilon) == (1, 1)
+    assert budget.spent_delta == pytest.approx(2 * answer.delta, rel=1e-6)
 
 
 async def test_reading_is_not_enough_to_count(stub, store, admin):
@@ -174,7 +255,7 @@ async def test_bad_pages_are_refused_by_field(stub, admin, changes):
 def test_nothing_in_the_contract_reads_rows():
     service = pb.DESCRIPTOR.services_by_name["DatasetService"]
     assert {method.name for method in service.methods} == {
-        "CreateDataset", "GetDataset", "ListDatasets", "Upload", "GetUpload", "EraseUser", "CountUsers",
+        "CreateDataset", "GetDataset", "ListDatasets", "Upload", "GetUpload", "EraseUser", "CountUsers", "SetBudget",
     }  # fmt: skip
 
 

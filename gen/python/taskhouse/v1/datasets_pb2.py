@@ -29,7 +29,7 @@ from taskhouse.v1 import results_pb2 as taskhouse_dot_v1_dot_results__pb2
 from taskhouse.v1 import work_pb2 as taskhouse_dot_v1_dot_work__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btaskhouse/v1/datasets.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ataskhouse/v1/results.proto\x1a\x17taskhouse/v1/work.proto\"\xb2\x01\n\x07\x44\x61taset\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x14.taskhouse.v1.ColumnB\x04\xe2\x41\x01\x02\x12\x18\n\x10\x62uckets_per_user\x18\x03 \x01(\x05\x12\x15\n\x07version\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\\\n\x06\x43olumn\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x18.taskhouse.v1.ColumnTypeB\x04\xe2\x41\x01\x02\x12\x10\n\x08nullable\x18\x03 \x01(\x08\"D\n\x14\x43reateDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x15.taskhouse.v1.DatasetB\x04\xe2\x41\x01\x02\"*\n\x11GetDatasetRequest\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListDatasetsResponse\x12\'\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x15.taskhouse.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\rUploadRequest\x12*\n\x05start\x18\x01 \x01(\x0b\x32\x19.taskhouse.v1.UploadStartH\x00\x12(\n\x04rows\x18\x02 \x01(\x0b\x32\x18.taskhouse.v1.UploadRowsH\x00\x42\t\n\x07message\"=\n\x0bUploadStart\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"L\n\nUploadRows\x12\x11\n\tfirst_row\x18\x01 \x01(\x05\x12+\n\x04rows\x18\x02 \x03(\x0b\x32\x17.taskhouse.v1.UploadRowB\x04\xe2\x41\x01\x02\"3\n\tUploadRow\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"q\n\x06Upload\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x19\n\x11\x61\x63knowledged_rows\x18\x03 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x10GetUploadRequest\x12\x17\n\tupload_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x10\x45raseUserRequest\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04user\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x81\x01\n\x11\x43ountUsersRequest\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x63olumn\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tbin_width\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x05lease\x18\x04 \x01(\x0b\x32\x17.taskhouse.v1.LeaseName\"[\n\x12\x43ountUsersResponse\x12%\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Bucket\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01*\xb8\x01\n\nColumnType\x12\x1b\n\x17\x43OLUMN_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43OLUMN_TYPE_INTEGER\x10\x01\x12\x16\n\x12\x43OLUMN_TYPE_BIGINT\x10\x02\x12\x15\n\x11\x43OLUMN_TYPE_FLOAT\x10\x03\x12\x16\n\x12\x43OLUMN_TYPE_DOUBLE\x10\x04\x12\x17\n\x13\x43OLUMN_TYPE_BOOLEAN\x10\x05\x12\x14\n\x10\x43OLUMN_TYPE_TEXT\x10\x06\x32\xe1\x05\n\x0e\x44\x61tasetService\x12i\n\rCreateDataset\x12\".taskhouse.v1.CreateDatasetRequest\x1a\x15.taskhouse.v1.Dataset\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x0c/v1/datasets:\x07\x64\x61taset\x12=\n\x06Upload\x12\x1b.taskhouse.v1.UploadRequest\x1a\x14.taskhouse.v1.Upload(\x01\x12\x62\n\tGetUpload\x12\x1e.taskhouse.v1.GetUploadRequest\x1a\x14.taskhouse.v1.Upload\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/uploads/{upload_id}\x12o\n\tEraseUser\x12\x1e.taskhouse.v1.EraseUserRequest\x1a\x15.taskhouse.v1.Dataset\"+\x82\xd3\xe4\x93\x02%\" /v1/datasets/{dataset}:eraseUser:\x01*\x12\x64\n\nGetDataset\x12\x1f.taskhouse.v1.GetDatasetRequest\x1a\x15.taskhouse.v1.Dataset\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/datasets/{dataset}\x12k\n\x0cListDatasets\x12!.taskhouse.v1.ListDatasetsRequest\x1a\".taskhouse.v1.ListDatasetsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/datasets\x12}\n\nCountUsers\x12\x1f.taskhouse.v1.CountUsersRequest\x1a .taskhouse.v1.CountUsersResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/datasets/{dataset}:countUsers:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btaskhouse/v1/datasets.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ataskhouse/v1/results.proto\x1a\x17taskhouse/v1/work.proto\"\xde\x01\n\x07\x44\x61taset\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x14.taskhouse.v1.ColumnB\x04\xe2\x41\x01\x02\x12\x18\n\x10\x62uckets_per_user\x18\x03 \x01(\x05\x12\x15\n\x07version\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12*\n\x06\x62udget\x18\x06 \x01(\x0b\x32\x14.taskhouse.v1.BudgetB\x04\xe2\x41\x01\x03\"E\n\x06\x42udget\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\x15\n\rspent_epsilon\x18\x02 \x01(\x01\x12\x13\n\x0bspent_delta\x18\x03 \x01(\x01\"\\\n\x06\x43olumn\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x18.taskhouse.v1.ColumnTypeB\x04\xe2\x41\x01\x02\x12\x10\n\x08nullable\x18\x03 \x01(\x08\"D\n\x14\x43reateDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x15.taskhouse.v1.DatasetB\x04\xe2\x41\x01\x02\"*\n\x11GetDatasetRequest\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListDatasetsResponse\x12\'\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x15.taskhouse.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\rUploadRequest\x12*\n\x05start\x18\x01 \x01(\x0b\x32\x19.taskhouse.v1.UploadStartH\x00\x12(\n\x04rows\x18\x02 \x01(\x0b\x32\x18.taskhouse.v1.UploadRowsH\x00\x42\t\n\x07message\"=\n\x0bUploadStart\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"L\n\nUploadRows\x12\x11\n\tfirst_row\x18\x01 \x01(\x05\x12+\n\x04rows\x18\x02 \x03(\x0b\x32\x17.taskhouse.v1.UploadRowB\x04\xe2\x41\x01\x02\"3\n\tUploadRow\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"q\n\x06Upload\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x19\n\x11\x61\x63knowledged_rows\x18\x03 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x10GetUploadRequest\x12\x17\n\tupload_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x10\x45raseUserRequest\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04user\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x9e\x01\n\x11\x43ountUsersRequest\x12\x15\n\x07\x64\x61taset\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x63olumn\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tbin_width\x18\x03 \x01(\t\x12&\n\x05lease\x18\x04 \x01(\x0b\x32\x17.taskhouse.v1.LeaseName\x12\x12\n\ncategories\x18\x05 \x01(\t\x12\r\n\x05where\x18\x06 \x01(\t\"\x8d\x01\n\x12\x43ountUsersResponse\x12%\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Bucket\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x30\n\nexceptions\x18\x04 \x03(\x0b\x32\x1c.taskhouse.v1.ExceptionCount\"V\n\x10SetBudgetRequest\x12\x1a\n\x0corganization\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x64\x61taset\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01*\xb8\x01\n\nColumnType\x12\x1b\n\x17\x43OLUMN_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43OLUMN_TYPE_INTEGER\x10\x01\x12\x16\n\x12\x43OLUMN_TYPE_BIGINT\x10\x02\x12\x15\n\x11\x43OLUMN_TYPE_FLOAT\x10\x03\x12\x16\n\x12\x43OLUMN_TYPE_DOUBLE\x10\x04\x12\x17\n\x13\x43OLUMN_TYPE_BOOLEAN\x10\x05\x12\x14\n\x10\x43OLUMN_TYPE_TEXT\x10\x06\x32\xd1\x06\n\x0e\x44\x61tasetService\x12i\n\rCreateDataset\x12\".taskhouse.v1.CreateDatasetRequest\x1a\x15.taskhouse.v1.Dataset\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x0c/v1/datasets:\x07\x64\x61taset\x12=\n\x06Upload\x12\x1b.taskhouse.v1.UploadRequest\x1a\x14.taskhouse.v1.Upload(\x01\x12\x62\n\tGetUpload\x12\x1e.taskhouse.v1.GetUploadRequest\x1a\x14.taskhouse.v1.Upload\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/uploads/{upload_id}\x12o\n\tEraseUser\x12\x1e.taskhouse.v1.EraseUserRequest\x1a\x15.taskhouse.v1.Dataset\"+\x82\xd3\xe4\x93\x02%\" /v1/datasets/{dataset}:eraseUser:\x01*\x12\x64\n\nGetDataset\x12\x1f.taskhouse.v1.GetDatasetRequest\x1a\x15.taskhouse.v1.Dataset\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/datasets/{dataset}\x12k\n\x0cListDatasets\x12!.taskhouse.v1.ListDatasetsRequest\x1a\".taskhouse.v1.ListDatasetsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/datasets\x12}\n\nCountUsers\x12\x1f.taskhouse.v1.CountUsersRequest\x1a .taskhouse.v1.CountUsersResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/datasets/{dataset}:countUsers:\x01*\x12n\n\tSetBudget\x12\x1e.taskhouse.v1.SetBudgetRequest\x1a\x14.taskhouse.v1.Budget\"+\x82\xd3\xe4\x93\x02%\" /v1/datasets/{dataset}:setBudget:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASET'].fields_by_name['version']._serialized_options = b'\342A\001\003'
   _globals['_DATASET'].fields_by_name['create_time']._loaded_options = None
   _globals['_DATASET'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_DATASET'].fields_by_name['budget']._loaded_options = None
+  _globals['_DATASET'].fields_by_name['budget']._serialized_options = b'\342A\001\003'
   _globals['_COLUMN'].fields_by_name['name']._loaded_options = None
   _globals['_COLUMN'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_COLUMN'].fields_by_name['type']._loaded_options = None
@@ -72,8 +74,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COUNTUSERSREQUEST'].fields_by_name['dataset']._serialized_options = b'\342A\001\002'
   _globals['_COUNTUSERSREQUEST'].fields_by_name['column']._loaded_options = None
   _globals['_COUNTUSERSREQUEST'].fields_by_name['column']._serialized_options = b'\342A\001\002'
-  _globals['_COUNTUSERSREQUEST'].fields_by_name['bin_width']._loaded_options = None
-  _globals['_COUNTUSERSREQUEST'].fields_by_name['bin_width']._serialized_options = b'\342A\001\002'
+  _globals['_SETBUDGETREQUEST'].fields_by_name['organization']._loaded_options = None
+  _globals['_SETBUDGETREQUEST'].fields_by_name['organization']._serialized_options = b'\342A\001\002'
+  _globals['_SETBUDGETREQUEST'].fields_by_name['dataset']._loaded_options = None
+  _globals['_SETBUDGETREQUEST'].fields_by_name['dataset']._serialized_options = b'\342A\001\002'
   _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._serialized_options = b'\202\323\344\223\002\027\"\014/v1/datasets:\007dataset'
   _globals['_DATASETSERVICE'].methods_by_name['GetUpload']._loaded_options = None
@@ -86,38 +90,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\202\323\344\223\002\016\022\014/v1/datasets'
   _globals['_DATASETSERVICE'].methods_by_name['CountUsers']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['CountUsers']._serialized_options = b'\202\323\344\223\002&\"!/v1/datasets/{dataset}:countUsers:\001*'
-  _globals['_COLUMNTYPE']._serialized_start=1492
-  _globals['_COLUMNTYPE']._serialized_end=1676
+  _globals['_DATASETSERVICE'].methods_by_name['SetBudget']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['SetBudget']._serialized_options = b'\202\323\344\223\002%\" /v1/datasets/{dataset}:setBudget:\001*'
+  _globals['_COLUMNTYPE']._serialized_start=1775
+  _globals['_COLUMNTYPE']._serialized_end=1959
   _globals['_DATASET']._serialized_start=195
-  _globals['_DATASET']._serialized_end=373
-  _globals['_COLUMN']._serialized_start=375
-  _globals['_COLUMN']._serialized_end=467
-  _globals['_CREATEDATASETREQUEST']._serialized_start=469
-  _globals['_CREATEDATASETREQUEST']._serialized_end=537
-  _globals['_GETDATASETREQUEST']._serialized_start=539
-  _globals['_GETDATASETREQUEST']._serialized_end=581
-  _globals['_LISTDATASETSREQUEST']._serialized_start=583
-  _globals['_LISTDATASETSREQUEST']._serialized_end=643
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=645
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=733
-  _globals['_UPLOADREQUEST']._serialized_start=735
-  _globals['_UPLOADREQUEST']._serialized_end=847
-  _globals['_UPLOADSTART']._serialized_start=849
-  _globals['_UPLOADSTART']._serialized_end=910
-  _globals['_UPLOADROWS']._serialized_start=912
-  _globals['_UPLOADROWS']._serialized_end=988
-  _globals['_UPLOADROW']._serialized_start=990
-  _globals['_UPLOADROW']._serialized_end=1041
-  _globals['_UPLOAD']._serialized_start=1043
-  _globals['_UPLOAD']._serialized_end=1156
-  _globals['_GETUPLOADREQUEST']._serialized_start=1158
-  _globals['_GETUPLOADREQUEST']._serialized_end=1201
-  _globals['_ERASEUSERREQUEST']._serialized_start=1203
-  _globals['_ERASEUSERREQUEST']._serialized_end=1264
-  _globals['_COUNTUSERSREQUEST']._serialized_start=1267
-  _globals['_COUNTUSERSREQUEST']._serialized_end=1396
-  _globals['_COUNTUSERSRESPONSE']._serialized_start=1398
-  _globals['_COUNTUSERSRESPONSE']._serialized_end=1489
-  _globals['_DATASETSERVICE']._serialized_start=1679
-  _globals['_DATASETSERVICE']._serialized_end=2416
+  _globals['_DATASET']._serialized_end=417
+  _globals['_BUDGET']._serialized_start=419
+  _globals['_BUDGET']._serialized_end=488
+  _globals['_COLUMN']._serialized_start=490
+  _globals['_COLUMN']._serialized_end=582
+  _globals['_CREATEDATASETREQUEST']._serialized_start=584
+  _globals['_CREATEDATASETREQUEST']._serialized_end=652
+  _globals['_GETDATASETREQUEST']._serialized_start=654
+  _globals['_GETDATASETREQUEST']._serialized_end=696
+  _globals['_LISTDATASETSREQUEST']._serialized_start=698
+  _globals['_LISTDATASETSREQUEST']._serialized_end=758
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=760
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=848
+  _globals['_UPLOADREQUEST']._serialized_start=850
+  _globals['_UPLOADREQUEST']._serialized_end=962
+  _globals['_UPLOADSTART']._serialized_start=964
+  _globals['_UPLOADSTART']._serialized_end=1025
+  _globals['_UPLOADROWS']._serialized_start=1027
+  _globals['_UPLOADROWS']._serialized_end=1103
+  _globals['_UPLOADROW']._serialized_start=1105
+  _globals['_UPLOADROW']._serialized_end=1156
+  _globals['_UPLOAD']._serialized_start=1158
+  _globals['_UPLOAD']._serialized_end=1271
+  _globals['_GETUPLOADREQUEST']._serialized_start=1273
+  _globals['_GETUPLOADREQUEST']._serialized_end=1316
+  _globals['_ERASEUSERREQUEST']._serialized_start=1318
+  _globals['_ERASEUSERREQUEST']._serialized_end=1379
+  _globals['_COUNTUSERSREQUEST']._serialized_start=1382
+  _globals['_COUNTUSERSREQUEST']._serialized_end=1540
+  _globals['_COUNTUSERSRESPONSE']._serialized_start=1543
+  _globals['_COUNTUSERSRESPONSE']._serialized_end=1684
+  _globals['_SETBUDGETREQUEST']._serialized_start=1686
+  _globals['_SETBUDGETREQUEST']._serialized_end=1772
+  _globals['_DATASETSERVICE']._serialized_start=1962
+  _globals['_DATASETSERVICE']._serialized_end=2811
 # @@protoc_insertion_point(module_scope)

@@ -32,18 +32,30 @@ COLUMN_TYPE_BOOLEAN: ColumnType
 COLUMN_TYPE_TEXT: ColumnType
 
 class Dataset(_message.Message):
-    __slots__ = ("name", "columns", "buckets_per_user", "version", "create_time")
+    __slots__ = ("name", "columns", "buckets_per_user", "version", "create_time", "budget")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     BUCKETS_PER_USER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     name: str
     columns: _containers.RepeatedCompositeFieldContainer[Column]
     buckets_per_user: int
     version: int
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., buckets_per_user: _Optional[int] = ..., version: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    budget: Budget
+    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., buckets_per_user: _Optional[int] = ..., version: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ...) -> None: ...
+
+class Budget(_message.Message):
+    __slots__ = ("epsilon", "spent_epsilon", "spent_delta")
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    SPENT_EPSILON_FIELD_NUMBER: _ClassVar[int]
+    SPENT_DELTA_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    spent_epsilon: float
+    spent_delta: float
+    def __init__(self, epsilon: _Optional[float] = ..., spent_epsilon: _Optional[float] = ..., spent_delta: _Optional[float] = ...) -> None: ...
 
 class Column(_message.Message):
     __slots__ = ("name", "type", "nullable")
@@ -142,23 +154,39 @@ class EraseUserRequest(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
 
 class CountUsersRequest(_message.Message):
-    __slots__ = ("dataset", "column", "bin_width", "lease")
+    __slots__ = ("dataset", "column", "bin_width", "lease", "categories", "where")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     COLUMN_FIELD_NUMBER: _ClassVar[int]
     BIN_WIDTH_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     column: str
     bin_width: str
     lease: _work_pb2.LeaseName
-    def __init__(self, dataset: _Optional[str] = ..., column: _Optional[str] = ..., bin_width: _Optional[str] = ..., lease: _Optional[_Union[_work_pb2.LeaseName, _Mapping]] = ...) -> None: ...
+    categories: str
+    where: str
+    def __init__(self, dataset: _Optional[str] = ..., column: _Optional[str] = ..., bin_width: _Optional[str] = ..., lease: _Optional[_Union[_work_pb2.LeaseName, _Mapping]] = ..., categories: _Optional[str] = ..., where: _Optional[str] = ...) -> None: ...
 
 class CountUsersResponse(_message.Message):
-    __slots__ = ("buckets", "epsilon", "delta")
+    __slots__ = ("buckets", "epsilon", "delta", "exceptions")
     BUCKETS_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
+    EXCEPTIONS_FIELD_NUMBER: _ClassVar[int]
     buckets: _containers.RepeatedCompositeFieldContainer[_results_pb2.Bucket]
     epsilon: float
     delta: float
-    def __init__(self, buckets: _Optional[_Iterable[_Union[_results_pb2.Bucket, _Mapping]]] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ...) -> None: ...
+    exceptions: _containers.RepeatedCompositeFieldContainer[_results_pb2.ExceptionCount]
+    def __init__(self, buckets: _Optional[_Iterable[_Union[_results_pb2.Bucket, _Mapping]]] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., exceptions: _Optional[_Iterable[_Union[_results_pb2.ExceptionCount, _Mapping]]] = ...) -> None: ...
+
+class SetBudgetRequest(_message.Message):
+    __slots__ = ("organization", "dataset", "epsilon")
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    organization: str
+    dataset: str
+    epsilon: float
+    def __init__(self, organization: _Optional[str] = ..., dataset: _Optional[str] = ..., epsilon: _Optional[float] = ...) -> None: ...

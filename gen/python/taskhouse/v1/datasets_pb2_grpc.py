@@ -70,6 +70,11 @@ class DatasetServiceStub:
                 request_serializer=taskhouse_dot_v1_dot_datasets__pb2.CountUsersRequest.SerializeToString,
                 response_deserializer=taskhouse_dot_v1_dot_datasets__pb2.CountUsersResponse.FromString,
                 _registered_method=True)
+        self.SetBudget = channel.unary_unary(
+                '/taskhouse.v1.DatasetService/SetBudget',
+                request_serializer=taskhouse_dot_v1_dot_datasets__pb2.SetBudgetRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_datasets__pb2.Budget.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer:
@@ -148,12 +153,25 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CountUsers(self, request, context):
-        """Counts users by the bins of a number column; the only thing in the house that looks at rows. A user counts in at most
-        `buckets_per_user` bins. Each count gets noise, small ones are left out, and what is left is rounded to 5. The same
-        question about the same version of a dataset has the same answer, whoever asks it and however often.
+        """Counts users by the bins of a column of numbers, or by the values of one of whole numbers, text or booleans; the only
+        thing in the house that looks at rows. A user counts in at most `buckets_per_user` buckets. Each count gets noise, small
+        ones are left out, and what is left is rounded to 5. The same question about the same version of a dataset has the same
+        answer, whoever asks it, however often and in whatever words. An answer that is new is paid for from the dataset's
+        budget, in the transaction that keeps it.
 
         Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ABORTED (LEASE_ENDED).
+        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
+        (LEASE_ENDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBudget(self, request, context):
+        """Sets the privacy budget of a dataset, what it has spent included, and leaves an event if that changes it. The budget
+        may be set lower than what is spent: then no new question is answered.
+
+        Who: operator. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (ORGANIZATION_NOT_FOUND, DATASET_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,6 +214,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.CountUsers,
                     request_deserializer=taskhouse_dot_v1_dot_datasets__pb2.CountUsersRequest.FromString,
                     response_serializer=taskhouse_dot_v1_dot_datasets__pb2.CountUsersResponse.SerializeToString,
+            ),
+            'SetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBudget,
+                    request_deserializer=taskhouse_dot_v1_dot_datasets__pb2.SetBudgetRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_datasets__pb2.Budget.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -388,6 +411,33 @@ class DatasetService:
             '/taskhouse.v1.DatasetService/CountUsers',
             taskhouse_dot_v1_dot_datasets__pb2.CountUsersRequest.SerializeToString,
             taskhouse_dot_v1_dot_datasets__pb2.CountUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhouse.v1.DatasetService/SetBudget',
+            taskhouse_dot_v1_dot_datasets__pb2.SetBudgetRequest.SerializeToString,
+            taskhouse_dot_v1_dot_datasets__pb2.Budget.FromString,
             options,
             channel_credentials,
             insecure,

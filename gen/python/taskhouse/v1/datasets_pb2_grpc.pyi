@@ -81,12 +81,21 @@ class DatasetServiceStub:
     Who: admin; tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
     CountUsers: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.CountUsersRequest, _datasets_pb2.CountUsersResponse]
-    """Counts users by the bins of a number column; the only thing in the house that looks at rows. A user counts in at most
-    `buckets_per_user` bins. Each count gets noise, small ones are left out, and what is left is rounded to 5. The same
-    question about the same version of a dataset has the same answer, whoever asks it and however often.
+    """Counts users by the bins of a column of numbers, or by the values of one of whole numbers, text or booleans; the only
+    thing in the house that looks at rows. A user counts in at most `buckets_per_user` buckets. Each count gets noise, small
+    ones are left out, and what is left is rounded to 5. The same question about the same version of a dataset has the same
+    answer, whoever asks it, however often and in whatever words. An answer that is new is paid for from the dataset's
+    budget, in the transaction that keeps it.
 
     Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ABORTED (LEASE_ENDED).
+    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
+    (LEASE_ENDED).
+    """
+    SetBudget: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.SetBudgetRequest, _datasets_pb2.Budget]
+    """Sets the privacy budget of a dataset, what it has spent included, and leaves an event if that changes it. The budget
+    may be set lower than what is spent: then no new question is answered.
+
+    Who: operator. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (ORGANIZATION_NOT_FOUND, DATASET_NOT_FOUND).
     """
 
 @_typing.type_check_only
@@ -142,12 +151,21 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     Who: admin; tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
     CountUsers: _aio.UnaryUnaryMultiCallable[_datasets_pb2.CountUsersRequest, _datasets_pb2.CountUsersResponse]  # type: ignore[assignment]
-    """Counts users by the bins of a number column; the only thing in the house that looks at rows. A user counts in at most
-    `buckets_per_user` bins. Each count gets noise, small ones are left out, and what is left is rounded to 5. The same
-    question about the same version of a dataset has the same answer, whoever asks it and however often.
+    """Counts users by the bins of a column of numbers, or by the values of one of whole numbers, text or booleans; the only
+    thing in the house that looks at rows. A user counts in at most `buckets_per_user` buckets. Each count gets noise, small
+    ones are left out, and what is left is rounded to 5. The same question about the same version of a dataset has the same
+    answer, whoever asks it, however often and in whatever words. An answer that is new is paid for from the dataset's
+    budget, in the transaction that keeps it.
 
     Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ABORTED (LEASE_ENDED).
+    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
+    (LEASE_ENDED).
+    """
+    SetBudget: _aio.UnaryUnaryMultiCallable[_datasets_pb2.SetBudgetRequest, _datasets_pb2.Budget]  # type: ignore[assignment]
+    """Sets the privacy budget of a dataset, what it has spent included, and leaves an event if that changes it. The budget
+    may be set lower than what is spent: then no new question is answered.
+
+    Who: operator. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (ORGANIZATION_NOT_FOUND, DATASET_NOT_FOUND).
     """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -242,12 +260,27 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _datasets_pb2.CountUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_pb2.CountUsersResponse, _abc.Awaitable[_datasets_pb2.CountUsersResponse]]:
-        """Counts users by the bins of a number column; the only thing in the house that looks at rows. A user counts in at most
-        `buckets_per_user` bins. Each count gets noise, small ones are left out, and what is left is rounded to 5. The same
-        question about the same version of a dataset has the same answer, whoever asks it and however often.
+        """Counts users by the bins of a column of numbers, or by the values of one of whole numbers, text or booleans; the only
+        thing in the house that looks at rows. A user counts in at most `buckets_per_user` buckets. Each count gets noise, small
+        ones are left out, and what is left is rounded to 5. The same question about the same version of a dataset has the same
+        answer, whoever asks it, however often and in whatever words. An answer that is new is paid for from the dataset's
+        budget, in the transaction that keeps it.
 
         Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ABORTED (LEASE_ENDED).
+        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
+        (LEASE_ENDED).
+        """
+
+    @_abc_1.abstractmethod
+    def SetBudget(
+        self,
+        request: _datasets_pb2.SetBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.Budget, _abc.Awaitable[_datasets_pb2.Budget]]:
+        """Sets the privacy budget of a dataset, what it has spent included, and leaves an event if that changes it. The budget
+        may be set lower than what is spent: then no new question is answered.
+
+        Who: operator. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (ORGANIZATION_NOT_FOUND, DATASET_NOT_FOUND).
         """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
