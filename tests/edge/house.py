@@ -138,6 +138,13 @@ async def get_dataset(request: bytes, context) -> bytes:
     return datasets_pb2.Dataset(name=request.hex()).SerializeToString()
 
 
+async def upload(requests, context) -> bytes:
+    """Tell how many messages came, and how many bytes."""
+    await context.send_initial_metadata(())
+    sizes = [len(request) async for request in requests]
+    return datasets_pb2.Upload(dataset=str(sum(sizes)), acknowledged_rows=len(sizes)).SerializeToString()
+
+
 async def serve(socket: str) -> None:
     server = grpc.aio.server(
         options=[
@@ -151,10 +158,11 @@ async def serve(socket: str) -> None:
     work_pb2_grpc.add_WorkServiceServicer_to_server(Work(), server)
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(Aircloak(), server)
     rest_health_pb2_grpc.add_HealthServiceServicer_to_server(Health(), server)
-    raw = grpc.unary_unary_rpc_method_handler(get_dataset)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("taskhouse.v1.DatasetService", {"GetDataset": raw}),)
-    )
+    raw = {
+        "GetDataset": grpc.unary_unary_rpc_method_handler(get_dataset),
+        "Upload": grpc.stream_unary_rpc_method_handler(upload),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("taskhouse.v1.DatasetService", raw),))
     serving = health.aio.HealthServicer()
     await serving.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(serving, server)

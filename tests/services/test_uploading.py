@@ -207,6 +207,13 @@ async def test_who_may_not_upload_is_refused_before_anything_is_read(stub, store
     assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "NOT_AUTHENTICATED")
 
 
+async def test_the_answer_begins_before_the_first_message(stub, writer):
+    """The edge waits only so long for a whole request, unless the answer has begun."""
+    call = stub.Upload(metadata=writer)
+    await asyncio.wait_for(call.initial_metadata(), 5)
+    call.cancel()
+
+
 async def test_a_revoked_credential_ends_its_stream_and_what_was_acknowledged_stays(
     stub, store, acme, writer, upload_id
 ):

@@ -107,7 +107,8 @@ class DatasetServiceServicer:
         Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
         ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
         FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
-        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE). Clients see a connection that
+        broke as UNAVAILABLE or INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

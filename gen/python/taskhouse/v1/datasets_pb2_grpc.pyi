@@ -55,7 +55,8 @@ class DatasetServiceStub:
     Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
     ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
     FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
-    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE). Clients see a connection that
+    broke as UNAVAILABLE or INTERNAL.
     """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadRequest, _datasets_pb2.Upload]
     """Returns how much of an upload is stored.
@@ -125,7 +126,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
     ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
     FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
-    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE). Clients see a connection that
+    broke as UNAVAILABLE or INTERNAL.
     """
     GetUpload: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadRequest, _datasets_pb2.Upload]  # type: ignore[assignment]
     """Returns how much of an upload is stored.
@@ -204,7 +206,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         Who: upload_any; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (DATASET_NOT_FOUND),
         ALREADY_EXISTS (REQUEST_ID_REUSED: the upload_id is of an upload into another dataset), ABORTED (UPLOAD_TAKEN_OVER),
         FAILED_PRECONDITION (PROTOCOL_BROKEN), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 1 MiB), DEADLINE_EXCEEDED
-        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE: go on with the same upload_id).
+        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE (STOPPING, STORE_UNAVAILABLE). Clients see a connection that
+        broke as UNAVAILABLE or INTERNAL.
         """
 
     @_abc_1.abstractmethod
