@@ -42,6 +42,9 @@ node: setup ## Run the Node client of tests/clients/node against a house of its 
 bench: setup ## Measure, in interleaved runs, what README's figures claim
 	@$(BIN)/python -m tests.bench
 
+bench-work: setup ## Measure work beside Graphile Worker and Procrastinate, on one PostgreSQL (needs npm)
+	@$(BIN)/python -m tests.bench.work
+
 requirements: setup ## Pin the newest versions of what pyproject.toml names (needs pip-tools)
 	@$(BIN)/pip install -q pip-tools
 	@$(BIN)/pip-compile -q $(COMPILE) -o requirements.txt pyproject.toml
@@ -49,4 +52,4 @@ requirements: setup ## Pin the newest versions of what pyproject.toml names (nee
 
 COMPILE := --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup run test lint gen node bench requirements
+.PHONY: help setup run test lint gen node bench bench-work requirements
