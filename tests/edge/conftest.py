@@ -50,10 +50,10 @@ class Edge:
     ports: dict[str, int]
     pid: int
 
-    def admin(self, path: str) -> str:
+    def admin(self, path: str, method: str = "GET") -> str:
         connection = AdminConnection(self.config.admin_socket)
         with contextlib.closing(connection):
-            connection.request("GET", path)
+            connection.request(method, path)
             return connection.getresponse().read().decode()
 
     def tls(self, certificate: Issued | None = None) -> ssl.SSLContext:
@@ -170,6 +170,7 @@ def hasty_edge(config, house, folder) -> Iterator[Edge]:
         timeout_seconds=0.5,
         upload_timeout_seconds=0.5,
         public_idle_seconds=0.5,
+        stalled_seconds=0.5,
     )
     with running_edge(changed) as running:
         yield running

@@ -40,6 +40,8 @@ async def refuse(context, code: grpc.StatusCode, status: int, body: dict) -> Non
 
 
 class Tasks(tasks_pb2_grpc.TaskServiceServicer):
+    flooded = 0  # messages of 100,000 bytes that a stream could send
+
     def __init__(self) -> None:
         self._waiting = 0
         self._released = asyncio.Event()
@@ -52,6 +54,8 @@ class Tasks(tasks_pb2_grpc.TaskServiceServicer):
             await self._released.wait()
         if request.task_id == "waiting":
             return tasks_pb2.Task(attempt=self._waiting)
+        if request.task_id == "flooded":
+            return tasks_pb2.Task(attempt=Tasks.flooded)
         if request.task_id == "release":
             self._released.set()
         if request.task_id == "trailers":
@@ -81,6 +85,9 @@ class Tasks(tasks_pb2_grpc.TaskServiceServicer):
 class Work(work_pb2_grpc.WorkServiceServicer):
     async def Work(self, request_iterator, context):
         async for request in request_iterator:
+            while request.hello.worker == "flood":
+                Tasks.flooded += 1
+                await context.write(work_pb2.WorkResponse(welcome=work_pb2.Welcome(session_id="x" * 100_000)))
             if request.hello.worker == "fail":
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "It failed: ünd.")
             yield work_pb2.WorkResponse(welcome=work_pb2.Welcome(session_id=request.hello.worker))

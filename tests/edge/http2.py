@@ -8,6 +8,7 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 
 from tests.edge.certificates import Issued
 from tests.edge.conftest import Edge
@@ -33,12 +34,27 @@ class Connection:
         self._tls.sendall(self._h2.data_to_send())
         return stream
 
+    def reset(self, stream: int) -> None:
+        """Take a request back."""
+        self._h2.reset_stream(stream)
+        self._ended.add(stream)
+        self._tls.sendall(self._h2.data_to_send())
+
+    def limit(self, name: h2.settings.SettingCodes) -> int:
+        """Return what the other side has set."""
+        return self._h2.remote_settings[name]
+
+    def raise_limit(self, name: h2.settings.SettingCodes, value: int) -> None:
+        """Take no notice of what the other side has set."""
+        self._h2.remote_settings[name] = value
+        self._h2.remote_settings.acknowledge()
+
     def is_answered(self, stream: int, *, within: float) -> bool:
         """Say whether an answer begins within so many seconds."""
         self._tls.settimeout(within)
         with contextlib.suppress(TimeoutError):
             while stream not in self._answers:
-                for event in self._h2.receive_data(self._tls.recv(65_536)):
+                for event in self._received():
                     self._take(event)
                 self._tls.sendall(self._h2.data_to_send())
         self._tls.settimeout(None)
@@ -53,9 +69,15 @@ class Connection:
                 sent += len(portion)
                 self._h2.send_data(stream, portion, end_stream=sent == len(body))
             self._tls.sendall(self._h2.data_to_send())
-            for event in self._h2.receive_data(self._tls.recv(65_536)):
+            for event in self._received():
                 self._take(event)
         return self._answers[stream]
+
+    def _received(self) -> list[Any]:
+        data = self._tls.recv(65_536)
+        if not data:
+            raise ConnectionError("the other side has closed")
+        return self._h2.receive_data(data)
 
     def _take(self, event: Any) -> None:
         if isinstance(event, h2.events.ResponseReceived):
@@ -65,7 +87,8 @@ class Connection:
             self._answers[event.stream_id] = status, data + event.data
         elif isinstance(event, h2.events.StreamEnded):
             self._ended.add(event.stream_id)
-        assert not isinstance(event, h2.events.ConnectionTerminated), event
+        if isinstance(event, h2.events.ConnectionTerminated):
+            raise ConnectionError(event)
         # A stream that was answered before its request was through is reset, which says that nobody reads the rest.
         assert not isinstance(event, h2.events.StreamReset) or event.stream_id in self._ended, event
 
