@@ -18,14 +18,15 @@ from server.cli.house import (
     print_table,
     time_text,
 )
+from server.core import budgets, organizations
 from server.core import datasets as verbs
-from server.core import organizations
+from server.core.budgets import Budget
 from server.core.columns import Column, ColumnType
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
 from server.core.errors import DatasetExists, DatasetNotFound, Fault
 from server.core.pages import MAX_PAGE
 from server.core.uploads import user_fault
-from server.services.datasets import dataset_to_proto
+from server.services.datasets import budget_to_proto, dataset_to_proto
 from server.services.datasets import erase_user as erase
 from server.settings import Settings
 from server.store.engine import Store
@@ -48,7 +49,7 @@ _TYPES = {type_.value: type_ for type_ in ColumnType}
 
 @click.group()
 def datasets() -> None:
-    """Declare and list datasets, and erase users from them."""
+    """Declare and list datasets, erase users from them, and set their budgets."""
 
 
 @datasets.command()
@@ -107,10 +108,17 @@ def list_(settings: Settings, org: str | None, *, as_json: bool) -> None:
         print_json({"organization": owner, **as_item(dataset_to_proto(dataset))} for owner, dataset in found)
     else:
         rows = [
-            (owner, one.name, ", ".join(map(_column_text, one.columns)), str(one.version), time_text(one.create_time))
+            (
+                owner,
+                one.name,
+                ", ".join(map(_column_text, one.columns)),
+                str(one.version),
+                f"{one.budget.spent.epsilon:g} of {one.budget.epsilon:g}",
+                time_text(one.create_time),
+            )
             for owner, one in found
         ]
-        print_table(("ORGANIZATION", "NAME", "COLUMNS", "VERSION", "CREATED"), rows)
+        print_table(("ORGANIZATION", "NAME", "COLUMNS", "VERSION", "EPSILON SPENT", "CREATED"), rows)
 
 
 @datasets.command("erase-user")
@@ -140,6 +148,32 @@ def erase_user(settings: Settings, name: str, user: str, org: str | None, *, yes
         print_json([{"organization": owner, **as_item(dataset_to_proto(dataset))}])
     else:
         click.echo(f"erased; the dataset {name} of {owner} is at version {dataset.version}")
+
+
+@datasets.command("set-budget")
+@house_options
+@click.argument("name")
+@click.argument("epsilon", type=float)
+@click.option("--org", metavar="NAME", help="Name of the organization; needed if several have such a dataset.")
+@json_option
+def set_budget(settings: Settings, name: str, epsilon: float, org: str | None, *, as_json: bool) -> None:
+    """Let all answers about the dataset NAME cost EPSILON together, those that were given included.
+
+    A new answer costs 0.5 for each bucket that a user may count in; a repeated question costs nothing. What is spent
+    never comes back: whoever raises a budget gives away more of the users' privacy. An event tells of it.
+    """
+
+    async def changed(store: Store) -> tuple[str, Budget]:
+        owner = (await _owner(store, name, org)).name
+        return owner, await store.write(
+            budgets.set_budget, caller=COMMAND_LINE, organization=owner, dataset=name, epsilon=epsilon
+        )
+
+    owner, budget = in_house(settings, changed)
+    if as_json:
+        print_json([{"organization": owner, "name": name, "budget": as_item(budget_to_proto(budget))}])
+    else:
+        click.echo(f"the dataset {name} of {owner} has spent {budget.spent.epsilon:g} of {budget.epsilon:g}")
 
 
 async def _owner(store: Store, name: str, org: str | None) -> organizations.Organization:

@@ -73,7 +73,7 @@ async def set_budget(tx: Tx, *, caller: Caller, organization: str, dataset: str,
     Raises InvalidFields, OrganizationNotFound, DatasetNotFound.
     """
     if not 0 <= epsilon <= MAX_EPSILON:
-        raise invalid("epsilon", f"must be 0 to {MAX_EPSILON:g}")
+        raise invalid("epsilon", f"must be 0 to {MAX_EPSILON:,.0f}")
     owner = await organizations.get(tx, caller=caller, name=organization)
     found = None if name_fault(dataset) else await datasets.by_name(tx, organization_id=owner.id, name=dataset)
     if found is None:

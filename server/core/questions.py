@@ -189,6 +189,6 @@ def _read_category(said: Any, column: Column, path: str) -> int | str | Fault:
         fault = fault_of_text(said)
         return Fault(path, fault) if fault else said
     number = decimal_of(said)
-    if number is None or number != number.to_integral_value() or abs(number) > MAX_BIGINT:
+    if number is None or number != number.to_integral_value() or not -MAX_BIGINT - 1 <= number <= MAX_BIGINT:
         return Fault(path, "must be a whole number that the column can hold")
     return int(number)

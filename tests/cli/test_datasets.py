@@ -216,3 +216,28 @@ def test_people_who_say_yes_beforehand_are_not_asked(filled, rows_left, monkeypa
     monkeypatch.setattr("sys.stdin", typed)
     assert filled("datasets", "erase-user", "heights", "anna", "--yes").code == 0
     assert len(rows_left()) == 3
+
+
+def test_a_budget_is_set_and_shown(acme, file):
+    acme("datasets", "apply", str(file), "--org", "acme")
+    told = acme("datasets", "set-budget", "heights", "30.5").out
+    assert told == "the dataset heights of acme has spent 0 of 30.5\n"
+    [said] = acme.json("datasets", "set-budget", "heights", "31", "--org", "acme")
+    budget = {"epsilon": 31.0, "spent_epsilon": 0.0, "spent_delta": 0.0}
+    assert said == {"organization": "acme", "name": "heights", "budget": budget}
+    listed = acme.json("datasets", "list")
+    assert [one["budget"]["epsilon"] for one in listed] == [31.0, 20.0]
+    assert "0 of 31" in acme("datasets", "list").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("heights", "nan"), "epsilon: must be 0 to 1,000,000"),
+        (("heights", "1e9"), "epsilon: must be 0 to 1,000,000"),
+        (("nothing", "1"), "There is no dataset nothing; "),
+    ],
+)
+def test_what_is_no_budget_or_of_no_dataset_is_refused(acme, file, arguments, told):
+    acme("datasets", "apply", str(file), "--org", "acme")
+    assert acme("datasets", "set-budget", *arguments, "--org", "acme").told.startswith(told)
