@@ -11,7 +11,7 @@ DAY_SECONDS = 86_400
 MOST_BYTES = 256 * 1024  # Beyond, the older half goes, however young it is: a part may die every ten seconds.
 
 Event = Literal["started", "died", "back"]
-"""The whole house answers; a part has ended without being asked to; that part answers again."""
+"""The whole house answers (its text: where); a part has ended without being asked to; that part answers again."""
 
 
 class Entry(NamedTuple):

@@ -23,17 +23,26 @@ class SocketTaken(Exception):
     """Another server process listens on that socket. The text says which."""
 
 
-def folder(data: Path) -> Path:
-    """Return the folder of the sockets of the house in `data`, made if need be.
+def run_folder(data: Path) -> Path:
+    """Return where the sockets of the house in `data` are, whether or not there is such a folder yet.
 
     It is DIR/run, or a folder in the system's temporary one, named after DIR, where DIR's path is too long for a
-    socket. Whoever can connect in there is believed about who calls, so its owner and mode are checked.
+    socket.
     """
     data = data.resolve()
     path = data / "run"
     if len(os.fsencode(path)) > LONGEST:
         name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
         path = Path(tempfile.gettempdir()) / f"taskhouse-{os.getuid()}-{name}"
+    return path
+
+
+def folder(data: Path) -> Path:
+    """Return the folder of the sockets of the house in `data`, made if need be.
+
+    Whoever can connect in there is believed about who calls, so its owner and mode are checked.
+    """
+    path = run_folder(data)
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():

@@ -223,7 +223,6 @@ class House:
 
     def watch(self) -> None:
         """Return when asked to stop. Until then, start again whatever part dies."""
-        self._journal.note("", "started")
         nurses = [Nurse(part, self._journal) for part in self.parts]
         while not self.stopping:
             for nurse in nurses:

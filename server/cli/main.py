@@ -20,6 +20,7 @@ COMMANDS = {
     "catalogue": ("server.cli.catalogue:catalogue", "Declare and show what can be asked."),
     "datasets": ("server.cli.datasets:datasets", "Declare and list datasets."),
     "db": ("server.cli.db:db", "Create, migrate and check the database."),
+    "doctor": ("server.cli.doctor:doctor", "Find what is wrong, and say what to do."),
 }
 """Where each command is, and what it does. Only the one that is asked for is imported: that takes most of a start."""
 

@@ -17,6 +17,7 @@ from server.cli.edge import config_for
 from server.cli.house import database_option, make_data_folder
 from server.cli.serve import READY
 from server.journal import Journal
+from server.listeners import listening
 from server.settings import OFF, Settings, load, split_address
 from server.sockets import admin_socket, clear, server_socket
 from server.store import migrate
@@ -62,13 +63,17 @@ def up(
 
 
 def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
-    house = _house(settings, config)
+    journal = Journal(settings.data, days=settings.logs_days)
+    journal.sweep()
+    house = _house(settings, config, journal)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: house.ask_to_stop())
     try:
         house.start()
         if not house.stopping:
-            print("ready", *(f"{name}={name}://{where}" for name, where in _listeners(settings)), flush=True)
+            addresses = " ".join(f"{name}={name}://{where}" for name, where in _listeners(settings))
+            print(f"ready {addresses}", flush=True)
+            journal.note("", "started", addresses)
             if tour:
                 house.run_beside(_tour(settings))
         house.watch()
@@ -78,7 +83,7 @@ def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
         house.stop(grace=settings.drain_seconds)
 
 
-def _house(settings: Settings, config: Path | None) -> House:
+def _house(settings: Settings, config: Path | None, journal: Journal) -> House:
     us = [sys.executable, "-m", "server.cli.main"]
     common = ["--data", str(settings.data), *(["--config", str(config)] if config else [])]
     # Its URL may hold a password, which would be seen among a command's arguments.
@@ -94,8 +99,6 @@ def _house(settings: Settings, config: Path | None) -> House:
     ]
     configuration = config_for(settings, [server_socket(settings.data, number) for number in range(settings.processes)])
     edge.write(configuration)
-    journal = Journal(settings.data, days=settings.logs_days)
-    journal.sweep()
     return House(
         servers=servers,
         worker=Part("worker", [*us, "work", *common], ready_line="worker ready", environment=where),
@@ -176,21 +179,12 @@ def _await_free(settings: Settings, *, within: float) -> None:
 
 
 def _listening(address: str, option: str) -> socket.socket:
-    host, port = split_address(address)
-    probe = None
     try:
-        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        probe = socket.socket(family, kind)
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(where)
-        probe.listen(1)  # A port that another process listens on with SO_REUSEPORT can be bound, but not listened on.
+        return listening(*split_address(address))
     except OSError as error:
-        if probe:
-            probe.close()
         raise click.ClickException(
             f"cannot listen on {address}: {error.strerror}; choose another address with {option} HOST:PORT"
         ) from error
-    return probe
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Finds the mistakes that people make with a house, before they cost something. It changes nothing."""
