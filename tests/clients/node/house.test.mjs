@@ -60,7 +60,7 @@ for (const [name, transport] of Object.entries(transports)) {
       assert.deepEqual(created.parameters, asked.parameters);
 
       const states = [];
-      for await (const seen of watch(tasks, created.id)) states.push(seen.state);
+      for await (const seen of tasks.watchTask({ taskId: created.id })) states.push(seen.state);
       assert.equal(states.at(-1), TaskState.SUCCEEDED);
       assert.deepEqual(states, [...states].sort(), "states only go forward");
 
@@ -128,17 +128,4 @@ async function refusal(call) {
   const outcome = await call.then(() => undefined, (error) => error);
   assert.ok(outcome instanceof ConnectError, `not refused, but ${outcome}`);
   return outcome;
-}
-
-/**
- * @param {import("@connectrpc/connect").Client<typeof TaskService>} tasks
- * @param {string} taskId
- */
-async function* watch(tasks, taskId) {
-  for (;;) {
-    const task = await tasks.getTask({ taskId });
-    yield task;
-    if (task.state > TaskState.RUNNING) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
