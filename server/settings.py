@@ -5,6 +5,7 @@ A command's own options come first, then TASKHOUSE_… in the environment, then 
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,6 +132,12 @@ class Settings(BaseSettings):
     )
     logs_days: float = Field(30, ge=0, le=36_500, description="How long DIR/parts.log remembers a death; 0: for ever.")
     sweep_seconds: float = Field(60, ge=0.1, le=86_400, description="How often the house looks for what is too old.")
+    api_key_authentication: bool = Field(
+        default=True, description="Whether the monarc API needs keys; false only with listeners on loopback."
+    )
+    strict_filters: bool = Field(
+        default=False, description="Whether the monarc API refuses filters on fields that it does not know."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
     @classmethod
@@ -146,7 +153,14 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         file = settings_cls.model_config.get("toml_file")
         sources = (init_settings, env_settings)
-        return (*sources, TomlConfigSettingsSource(settings_cls, file)) if file else sources
+        return (*sources, _File(settings_cls, file)) if file else sources
+
+
+class _File(TomlConfigSettingsSource):
+    """A settings file. As in the environment, names may be in upper case: one of them is documented so."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return {name.lower(): value for name, value in super()._read_file(file_path).items()}
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -176,7 +190,17 @@ def load(config: Path | None = None, **options: object) -> Settings:
         raise BadSettings("https_certificate and https_key go together: give both or neither")
     if settings.http == settings.https:
         raise BadSettings(f"http and https must be different addresses, not both {settings.http}")
+    for name, address in (("http", settings.http), ("https", settings.https)):
+        if not settings.api_key_authentication and address != OFF and not _is_loopback(split_address(address)[0]):
+            raise BadSettings(f"api_key_authentication is off: {name} must be a loopback address, not {address}")
     return settings
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # Some other name.
+        return False
 
 
 def _told(*, type: str, loc: tuple[int | str, ...], msg: str, ctx: Mapping[str, Any] | None = None, **_: Any) -> str:  # noqa: A002 - pydantic's names.

@@ -12,6 +12,8 @@ from server.identity.authority import Authority
 from server.identity.callers import Callers
 from server.rest.aircloak import AircloakDoor, AircloakServicer
 from server.rest.health import HealthServicer
+from server.rest.monarc import MonarcServicer
+from server.rest.monarc_door import MonarcDoor
 from server.rpc.door import Door
 from server.rpc.interceptor import Interceptor
 from server.services.accounts import AccountServicer
@@ -21,11 +23,12 @@ from server.services.datasets import DatasetServicer
 from server.services.door import TypedDoor
 from server.services.organizations import OrganizationServicer
 from server.services.results import ResultServicer
+from server.services.stats import StatServicer
 from server.services.sweeping import Sweeping
 from server.services.tasks import TaskServicer
 from server.services.work import WorkServicer
 from server.store.engine import Store
-from taskhouse.rest.v1 import aircloak_pb2_grpc
+from taskhouse.rest.v1 import aircloak_pb2_grpc, monarc_pb2_grpc
 from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
     accounts_pb2,
@@ -40,6 +43,8 @@ from taskhouse.v1 import (
     organizations_pb2_grpc,
     results_pb2,
     results_pb2_grpc,
+    stats_pb2,
+    stats_pb2_grpc,
     tasks_pb2,
     tasks_pb2_grpc,
     work_pb2,
@@ -88,10 +93,21 @@ class Server:
         await self.store.close()
 
 
-def build_server(*, store: Store, authority: Authority, address: str, reflect: bool = True) -> Server:
+def build_server(
+    *,
+    store: Store,
+    authority: Authority,
+    address: str,
+    reflect: bool = True,
+    api_key_authentication: bool = True,
+    strict_filters: bool = False,
+) -> Server:
     """Return a server for `address`, a unix socket ("unix:/path"). Start it with `server.grpc.start()`."""
-    typed, rest = TypedDoor(), AircloakDoor()
-    doors: dict[str, Door] = {"taskhouse.rest.v1.AircloakService": rest}
+    typed = TypedDoor()
+    doors: dict[str, Door] = {
+        "taskhouse.rest.v1.AircloakService": AircloakDoor(),
+        "taskhouse.rest.v1.MonarcService": MonarcDoor(is_open=not api_key_authentication),
+    }
     interceptor = Interceptor(
         doors=doors,
         default=typed,
@@ -111,12 +127,15 @@ def build_server(*, store: Store, authority: Authority, address: str, reflect: b
     health_pb2_grpc.add_HealthServicer_to_server(server.health, add)
     rest_health_pb2_grpc.add_HealthServiceServicer_to_server(HealthServicer(store), add)
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
+    monarc = MonarcServicer(store, strict_filters=strict_filters)
+    monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(store), add)
     catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(CatalogueServicer(store), add)
     credentials_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(store, authority), add)
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store, server.stopping), add)
     organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
     results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store), add)
+    stats_pb2_grpc.add_StatServiceServicer_to_server(StatServicer(store), add)
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping), add)
     work_pb2_grpc.add_WorkServiceServicer_to_server(WorkServicer(store, server.stopping), add)
     if reflect:
@@ -134,6 +153,7 @@ def _services() -> tuple[str, ...]:
         datasets_pb2,
         organizations_pb2,
         results_pb2,
+        stats_pb2,
         tasks_pb2,
         work_pb2,
         health_pb2,

@@ -8,11 +8,12 @@ from server.cli.house import (
     house_options,
     in_house,
     json_option,
+    print_facts,
     print_json,
     print_table,
     time_text,
 )
-from server.core import organizations
+from server.core import credentials, organizations
 from server.core.organizations import Organization
 from server.core.pages import MAX_PAGE
 from server.services.organizations import organization_to_proto
@@ -22,16 +23,45 @@ from server.store.engine import Store
 
 @click.group()
 def orgs() -> None:
-    """Create and list organizations."""
+    """Create, list and change organizations."""
 
 
 @orgs.command()
 @house_options
 @click.argument("name")
+@click.option("--token", help="Take this one (16 to 256 characters) instead of making one.")
 @json_option
-def create(settings: Settings, name: str, *, as_json: bool) -> None:
-    """Create the organization NAME. Give it credentials with `taskhouse keys` and `taskhouse tokens`."""
-    _print([in_house(settings, lambda store: store.write(organizations.create, name=name))], as_json=as_json)
+def create(settings: Settings, name: str, token: str | None, *, as_json: bool) -> None:
+    """Create the organization NAME and its token of the monarc API, which is shown this once.
+
+    Give it other credentials with `taskhouse keys` and `taskhouse tokens`.
+    """
+    secret = credentials.make_token("monarc") if token is None else token
+    digest = credentials.token_digest(secret)
+    created = in_house(
+        settings,
+        lambda store: store.write(credentials.found_organization, caller=COMMAND_LINE, name=name, digest=digest),
+    )
+    if as_json:
+        print_json([as_item(organization_to_proto(created)) | {"token": secret}])
+    else:
+        print_facts({"Name": created.name, "Token": secret})
+
+
+@orgs.command("set")
+@house_options
+@click.argument("name")
+@click.option("--sharing", type=click.Choice(["on", "off"]), help="Whether all other organizations may read its stats.")
+@json_option
+def set_(settings: Settings, name: str, sharing: str | None, *, as_json: bool) -> None:
+    """Change settings of the organization NAME."""
+    if sharing is None:
+        raise click.UsageError("give what is to be set, for example --sharing on")
+    changed = in_house(
+        settings,
+        lambda store: store.write(organizations.share, caller=COMMAND_LINE, name=name, sharing=sharing == "on"),
+    )
+    _print([changed], as_json=as_json)
 
 
 @orgs.command("list")
@@ -57,4 +87,5 @@ def _print(found: list[Organization], *, as_json: bool) -> None:
     if as_json:
         print_json(as_item(organization_to_proto(each)) for each in found)
     else:
-        print_table(("NAME", "CREATED"), [(each.name, time_text(each.create_time)) for each in found])
+        rows = [(each.name, time_text(each.create_time), "on" if each.sharing else "off") for each in found]
+        print_table(("NAME", "CREATED", "SHARING"), rows)

@@ -38,7 +38,14 @@ def serve(settings: Settings, socket: Path | None, number: int) -> None:
 async def _serve(settings: Settings, path: Path) -> None:
     store = await open_store(settings.database)
     authority = Authority.open(settings.data)
-    server = build_server(store=store, authority=authority, address=f"unix:{path}", reflect=settings.reflection)
+    server = build_server(
+        store=store,
+        authority=authority,
+        address=f"unix:{path}",
+        reflect=settings.reflection,
+        api_key_authentication=settings.api_key_authentication,
+        strict_filters=settings.strict_filters,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,14 +19,13 @@ from server.cli.house import (
     time_text,
 )
 from server.core import credentials
-from server.core.caller import Role
+from server.core.caller import TOKENS
 from server.core.credentials import Credential, NewToken
 from server.services.credentials import credential_to_proto
 from server.settings import Settings
 from server.store.engine import Store
 
-ACCESSES = {"read": Role.TOKEN_READ, "write": Role.TOKEN_WRITE, "admin": Role.TOKEN_ADMIN}
-_ACCESS_NAMES = {role: name for name, role in ACCESSES.items()}
+_NAMES = {role: (api, access) for api, accesses in TOKENS.items() for access, role in accesses.items()}
 
 
 @click.group()
@@ -37,9 +36,9 @@ def tokens() -> None:
 @tokens.command()
 @house_options
 @owner_options
-@click.option("--api", type=click.Choice(["grpc"]), required=True, help="The API that it opens.")
+@click.option("--api", type=click.Choice(list(TOKENS)), required=True, help="The API that it opens.")
 @click.option(
-    "--access", type=click.Choice(list(ACCESSES)), default="write", show_default=True, help="How much it may do."
+    "--access", type=click.Choice(list(TOKENS["grpc"])), default="write", show_default=True, help="How much it may do."
 )
 @click.option("--name", default="", help="What people call it.")
 @click.option("--token", help="Take this one (16 to 256 characters) instead of making one.")
@@ -59,17 +58,17 @@ def create(
 ) -> None:
     """Create a token and show it, this once: the house keeps only its hash.
 
-    A token of the house does tasks (--access write) or operates the house (--access admin).
+    A grpc token of the house does tasks (--access write) or operates the house (--access admin); a monarc token of the
+    house is good for the stats of every organization.
     """
-    del api  # There is one so far.
     wanted = NewToken(
         organization=owner_of(org, house=house),
-        kind=ACCESSES[access],
+        kind=TOKENS[api][access],
         display_name=name,
         valid_seconds=None if expires is None else expires.total_seconds(),
     )
     credentials.refuse_if(wanted.faults(COMMAND_LINE))
-    secret = credentials.make_token() if token is None else token
+    secret = credentials.make_token(api) if token is None else token
     digest = credentials.token_digest(secret)
     credential = in_house(
         settings,
@@ -88,8 +87,8 @@ def list_(settings: Settings, org: str | None, *, house: bool, as_json: bool) ->
         settings,
         owner_of(org, house=house) if org or house else None,
         tokens=True,
-        titles=("ACCESS",),
-        cells=lambda token: (_ACCESS_NAMES[token.kind],),
+        titles=("API", "ACCESS"),
+        cells=lambda token: _NAMES[token.kind],
         as_json=as_json,
     )
 
@@ -109,16 +108,17 @@ def revoke(settings: Settings, credential_id: str, *, as_json: bool) -> None:
 @json_option
 def regenerate(settings: Settings, credential_id: str, *, as_json: bool) -> None:
     """Give the token ID another secret and show it, this once. The old one is refused from its next call on."""
-    secret = credentials.make_token()
-    digest = credentials.token_digest(secret)
 
-    async def regenerated(store: Store) -> Credential:
-        await existing(store, credential_id, tokens=True)
-        return await store.write(
+    async def regenerated(store: Store) -> tuple[Credential, str]:
+        found = await existing(store, credential_id, tokens=True)
+        secret = credentials.make_token(_NAMES[found.kind][0])
+        digest = credentials.token_digest(secret)
+        renewed = await store.write(
             credentials.regenerate, caller=COMMAND_LINE, credential_id=credential_id, digest=digest
         )
+        return renewed, secret
 
-    _print(in_house(settings, regenerated), secret, as_json=as_json)
+    _print(*in_house(settings, regenerated), as_json=as_json)
 
 
 def _print(credential: Credential, secret: str, *, as_json: bool) -> None:
@@ -129,7 +129,8 @@ def _print(credential: Credential, secret: str, *, as_json: bool) -> None:
         {
             "id": credential.id,
             "organization": credential.organization or OF_HOUSE,
-            "access": _ACCESS_NAMES[credential.kind],
+            "api": _NAMES[credential.kind][0],
+            "access": _NAMES[credential.kind][1],
             "name": credential.display_name,
             "expires": time_text(credential.expire_time),
             "token (shown once)": secret,

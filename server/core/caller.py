@@ -1,7 +1,9 @@
 """Who calls, as the verbs know it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Role(StrEnum):
@@ -17,10 +19,21 @@ class Role(StrEnum):
     TOKEN_READ = "grpc_read"  # noqa: S105 - a role's name.
     TOKEN_WRITE = "grpc_write"  # noqa: S105 - a role's name.
     TOKEN_ADMIN = "grpc_admin"  # noqa: S105 - a role's name.
+    MONARC_READ = "monarc_read"
+    MONARC_WRITE = "monarc_write"
+    MONARC_ADMIN = "monarc_admin"
+    STRANGER = "stranger"  # nobody: whoever calls an API whose authentication is switched off
 
 
 HOUSE_ROLES = frozenset({Role.WORKER, Role.OPERATOR})
-TOKEN_ROLES = frozenset({Role.TOKEN_READ, Role.TOKEN_WRITE, Role.TOKEN_ADMIN})
+TOKENS: Mapping[str, Mapping[str, Role]] = MappingProxyType(
+    {
+        "grpc": {"read": Role.TOKEN_READ, "write": Role.TOKEN_WRITE, "admin": Role.TOKEN_ADMIN},
+        "monarc": {"read": Role.MONARC_READ, "write": Role.MONARC_WRITE, "admin": Role.MONARC_ADMIN},
+    }
+)
+"""What the tokens of each API may be: a role for each access. A token is unknown to every API but its own."""
+TOKEN_ROLES = frozenset(role for accesses in TOKENS.values() for role in accesses.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 from uuid_utils import uuid7
 
-from server.core.caller import HOUSE_ROLES, TOKEN_ROLES, Caller, Role
+from server.core import events
+from server.core.caller import HOUSE_ROLES, TOKEN_ROLES, TOKENS, Caller, Role
 from server.core.errors import CredentialNotFound, CredentialTaken, Fault, InvalidFields, invalid
-from server.core.organizations import is_one_line, owner
+from server.core.organizations import Organization, is_one_line, owner
+from server.core.organizations import create as create_organization
 from server.core.pages import MAX_PAGE, Page, read_page
 from server.core.uploads import MAX_USER_ID
 from server.store import credentials as store
 from server.store.engine import Tx
 
-KEY_ROLES = frozenset(Role) - TOKEN_ROLES
+KEY_ROLES = frozenset(Role) - TOKEN_ROLES - {Role.STRANGER}
 DAY_SECONDS = 86_400
 KEY_VALID_SECONDS = 825 * DAY_SECONDS  # Unless a request says otherwise.
 MAX_VALID_SECONDS = 3650 * DAY_SECONDS
@@ -27,6 +29,8 @@ MIN_PASSWORD, MAX_PASSWORD = 4, 1000  # characters
 TOKEN_PREFIX = "th_"  # noqa: S105 - lets people, and scanners of published code, see what it is.
 TOKEN_ALPHABET = string.ascii_letters + string.digits
 TOKEN_LENGTH = 32  # characters after the prefix: 190 bits
+MONARC_TOKEN_BYTES = 64  # 86 characters
+OWN_TOKEN = "own token"  # noqa: S105 - what the token that comes with an organization is called.
 _GIVEN_TOKEN = re.compile(r"[!-~]{16,256}")
 
 
@@ -108,8 +112,10 @@ def password_faults(password: str) -> list[Fault]:
     return [Fault("password", f"must be {MIN_PASSWORD} to {MAX_PASSWORD} characters")]
 
 
-def make_token() -> str:
-    """Return a new random token."""
+def make_token(api: str = "grpc") -> str:
+    """Return a new random token, in the form that its API documents."""
+    if api == "monarc":
+        return secrets.token_urlsafe(MONARC_TOKEN_BYTES)
     return TOKEN_PREFIX + "".join(secrets.choice(TOKEN_ALPHABET) for _ in range(TOKEN_LENGTH))
 
 
@@ -123,19 +129,20 @@ def token_digest(token: str) -> bytes:
 def role_of(kind: Role, *, house: bool) -> Role | None:
     """Return what a credential of this kind may act as; None if the house, or an organization, cannot have that kind.
 
-    A token of the house acts as a worker if it may write, and as an operator if it has admin access.
+    A typed token of the house acts as a worker if it may write, and as an operator if it has admin access; one of the
+    monarc API is good for every organization.
     """
     if not house:
         return None if kind in HOUSE_ROLES else kind
-    if kind in HOUSE_ROLES:
+    if kind in HOUSE_ROLES or kind in TOKENS["monarc"].values():
         return kind
     return {Role.TOKEN_WRITE: Role.WORKER, Role.TOKEN_ADMIN: Role.OPERATOR}.get(kind)
 
 
-async def by_digest(tx: Tx, *, digest: bytes, token: bool) -> Good | None:
-    """Return whose credential this is; None if it is not good, or of the other type."""
+async def by_digest(tx: Tx, *, digest: bytes, token: bool, api: str = "grpc") -> Good | None:
+    """Return whose credential this is; None if it is not good, or of the other type, or a token of another API."""
     found = await store.good_by_digest(tx, digest)
-    if found is None or (Role(found.kind) in TOKEN_ROLES) is not token:
+    if found is None or Role(found.kind) not in (TOKENS[api].values() if token else KEY_ROLES):
         return None
     role = role_of(Role(found.kind), house=found.organization_id is None)
     if role is None:
@@ -173,6 +180,33 @@ async def create_token(tx: Tx, *, caller: Caller, wanted: NewToken, digest: byte
         user_id="",
         expire_time=None if valid is None else tx.now + round(valid * 1_000_000),
     )
+
+
+async def found_organization(tx: Tx, *, caller: Caller, name: str, digest: bytes) -> Organization:
+    """Create an organization and its own token, which writes stats.
+
+    Raises InvalidFields, OrganizationExists, CredentialTaken.
+    """
+    created = await create_organization(tx, name=name)
+    await _refuse_taken(tx, digest)
+    await store.add(
+        tx,
+        credential_id=str(uuid7()),
+        organization=created.id,
+        digest=digest,
+        kind=Role.MONARC_WRITE.value,
+        display_name=OWN_TOKEN,
+        user_id="",
+        expire_time=None,
+    )
+    await events.record(
+        tx,
+        organization_id=None,
+        actor=caller,
+        action="organization.created",
+        object=events.Object("organization", name),
+    )
+    return created
 
 
 async def get(tx: Tx, *, caller: Caller, credential_id: str) -> Credential:

@@ -40,7 +40,7 @@ class Asked(NamedTuple):
     def of(self, found: Sequence[T], key: Callable[[T], str]) -> Page[T]:
         """Return the page, of the up to `most` items that were found."""
         items = found[: self.size]
-        return Page(items, _token(key(items[-1])) if len(found) > self.size else "")
+        return Page(items, token_of(key(items[-1])) if len(found) > self.size else "")
 
 
 def read_page(page_size: int, page_token: str) -> Asked:
@@ -55,7 +55,8 @@ def unknown_token() -> InvalidFields:
     return invalid("page_token", "must be the next_page_token of the page before")
 
 
-def _token(key: str) -> str:
+def token_of(key: str) -> str:
+    """Return the page_token for what comes after the item with this key."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 

@@ -17,19 +17,19 @@ class Callers:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def find(self, digest: bytes, *, token: bool) -> Caller:
+    async def find(self, digest: bytes, *, token: bool, api: str = "grpc") -> Caller:
         """Return who presents this digest. Raises CredentialUnknown, for revoked and expired ones as for strangers."""
-        found = await self._store.read(credentials.by_digest, digest=digest, token=token)
+        found = await self._store.read(credentials.by_digest, digest=digest, token=token, api=api)
         # The index has found equal digests already; what is secret is compared in constant time all the same.
         if found is None or not hmac.compare_digest(found.digest, digest):
             raise CredentialUnknown
         return found.caller
 
-    async def until_revoked(self, digest: bytes, *, token: bool) -> CredentialUnknown:
+    async def until_revoked(self, digest: bytes, *, token: bool, api: str = "grpc") -> CredentialUnknown:
         """Return, once the credential is no longer good, the refusal to give."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             try:
-                await self.find(digest, token=token)
+                await self.find(digest, token=token, api=api)
             except CredentialUnknown as refusal:
                 return refusal

@@ -12,6 +12,7 @@ PUBLIC = frozenset(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/taskhouse.rest.v1.AircloakService/AnswerOther",
         "/taskhouse.rest.v1.HealthService/GetHealth",
+        "/taskhouse.rest.v1.MonarcService/AnswerOther",
     }
 )
 
@@ -19,6 +20,10 @@ _READ = frozenset({Role.TOKEN_READ, Role.TOKEN_WRITE, Role.TOKEN_ADMIN})
 _WRITE = frozenset({Role.TOKEN_WRITE, Role.TOKEN_ADMIN})
 _ADMIN = frozenset({Role.ADMIN, Role.TOKEN_ADMIN})
 _OPERATE = frozenset({Role.OPERATOR})
+
+_MONARC_ADMIN = frozenset({Role.MONARC_ADMIN})
+_MONARC_WRITE = frozenset({Role.MONARC_WRITE, Role.MONARC_ADMIN, Role.STRANGER})
+_MONARC_READ = _MONARC_WRITE | {Role.MONARC_READ}
 
 PERMISSIONS = MappingProxyType(
     {
@@ -33,6 +38,15 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.v1.CatalogueService/ApplyCatalogue": _OPERATE,
         "/taskhouse.v1.CatalogueService/GetCatalogue": _READ
         | {Role.ADMIN, Role.OPERATOR, Role.TASK_RUNNER, Role.WORKER},
+        "/taskhouse.rest.v1.MonarcService/CreateOrganization": _MONARC_ADMIN | {Role.STRANGER},
+        "/taskhouse.rest.v1.MonarcService/CreateStat": _MONARC_WRITE,
+        "/taskhouse.rest.v1.MonarcService/DeleteStat": _MONARC_WRITE,
+        "/taskhouse.rest.v1.MonarcService/GetOrganization": _MONARC_READ,
+        "/taskhouse.rest.v1.MonarcService/GetStat": _MONARC_READ,
+        "/taskhouse.rest.v1.MonarcService/ListOrganizations": _MONARC_READ,
+        "/taskhouse.rest.v1.MonarcService/ListStats": _MONARC_READ,
+        "/taskhouse.rest.v1.MonarcService/PurgeStats": _MONARC_ADMIN,
+        "/taskhouse.rest.v1.MonarcService/UpdateStat": _MONARC_WRITE,
         "/taskhouse.v1.CredentialService/CreateKey": _ADMIN | _OPERATE,
         "/taskhouse.v1.CredentialService/CreateToken": _ADMIN | _OPERATE,
         "/taskhouse.v1.CredentialService/GetCredential": _ADMIN | _OPERATE,
@@ -49,8 +63,15 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.v1.OrganizationService/CreateOrganization": _OPERATE,
         "/taskhouse.v1.OrganizationService/GetOrganization": _ADMIN | _OPERATE,
         "/taskhouse.v1.OrganizationService/ListOrganizations": _ADMIN | _OPERATE,
+        "/taskhouse.v1.OrganizationService/UpdateOrganization": _ADMIN | _OPERATE,
         "/taskhouse.v1.ResultService/GetResult": _READ | {Role.WEB_API},
         "/taskhouse.v1.ResultService/ListResults": _READ | {Role.WEB_API},
+        "/taskhouse.v1.StatService/DeleteStat": _WRITE,
+        "/taskhouse.v1.StatService/GetStat": _READ,
+        "/taskhouse.v1.StatService/PurgeStats": frozenset({Role.TOKEN_ADMIN}),
+        "/taskhouse.v1.StatService/Query": _READ,
+        "/taskhouse.v1.StatService/UpdateStat": _WRITE,
+        "/taskhouse.v1.StatService/Write": _WRITE,
         "/taskhouse.v1.TaskService/BatchCreateTasks": _WRITE | {Role.TASK_RUNNER},
         "/taskhouse.v1.TaskService/BatchGetTasks": _READ | {Role.TASK_RUNNER},
         "/taskhouse.v1.TaskService/CancelTask": _WRITE | {Role.TASK_RUNNER},

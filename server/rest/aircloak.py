@@ -69,6 +69,8 @@ _FAULT = Told(500, _Code.INTERNAL, "Internal error.")
 class AircloakDoor:
     """The manners of the aircloak API: only a client certificate counts, whatever else a call carries."""
 
+    stranger = None
+
     def presented(self, metadata: Metadata) -> Presented | None:
         """Return the certificate."""
         certificate = certificate_digest(metadata)

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from google.api import httpbody_pb2
 
@@ -15,6 +16,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 class EncodingUnknown(Exception):
     """The body's content-encoding is neither identity nor gzip."""
+
+
+class QueryBroken(Exception):
+    """The query is not UTF-8."""
 
 
 class BodyBroken(Exception):
@@ -36,6 +41,20 @@ def headers_of(context: Context) -> dict[str, str]:
     return headers
 
 
+def query_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of the path that the caller sent, in their order; of a repeated one the first counts.
+
+    Raises QueryBroken.
+    """
+    query = headers[ORIGINAL_PATH].partition("?")[2].partition("#")[0]
+    parameters: dict[str, str] = {}
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            parameters.setdefault(_unescaped(name), _unescaped(value))
+    return parameters
+
+
 def media_type(content_type: str) -> MediaType:
     """Read a content type."""
     name, *parameters = content_type.split(";")
@@ -51,6 +70,16 @@ def body_of(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str], *, max_byte
     if len(sent.data) > max_bytes:
         raise TooLarge(max_bytes)
     return sent.data if encoding == "identity" else inflate(sent.data, max_bytes=max_bytes)
+
+
+def _unescaped(text: str) -> str:
+    text = text.replace("+", " ")
+    if "%" not in text and text.isascii():
+        return text
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError as error:
+        raise QueryBroken from error
 
 
 def inflate(data: bytes, *, max_bytes: int) -> bytes:

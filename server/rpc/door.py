@@ -25,10 +25,15 @@ class Presented(NamedTuple):
 
     type: CredentialType
     digest: bytes
+    api: str = "grpc"  # whose token it would be; see core/caller.py
 
 
 class Door(Protocol):
     """One API's manners. Every service has one."""
+
+    @property
+    def stranger(self) -> Caller | None:
+        """Who calls without a good credential, where that is nobody's fault; None: such calls are refused."""
 
     def presented(self, metadata: Metadata) -> Presented | None:
         """Return the caller's credential, reading only what this API reads. Raises TwoCredentials."""

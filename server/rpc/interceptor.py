@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -13,7 +14,8 @@ import grpc.aio
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import DecodeError, Message
 
-from server.core.errors import CredentialMissing, NotPermitted, Refusal, TooLarge, UndecodableRequest
+from server.core.caller import Caller
+from server.core.errors import CredentialMissing, CredentialUnknown, NotPermitted, Refusal, TooLarge, UndecodableRequest
 from server.identity.callers import Callers
 from server.identity.permissions import PUBLIC, may_call
 from server.rpc.door import Context, CredentialType, Door, Presented, set_caller
@@ -115,7 +117,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
             return await serving
         token = call.presented.type is CredentialType.TOKEN
         task = asyncio.ensure_future(serving)
-        watch = asyncio.ensure_future(self._callers.until_revoked(call.presented.digest, token=token))
+        watch = asyncio.ensure_future(
+            self._callers.until_revoked(call.presented.digest, token=token, api=call.presented.api)
+        )
         try:
             await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -180,14 +184,26 @@ class _Call:
         if self.method.public:
             return
         self.presented = self.method.door.presented(self.metadata)
-        if self.presented is None:
-            raise CredentialMissing
-        token = self.presented.type is CredentialType.TOKEN
-        caller = await self.method.callers.find(self.presented.digest, token=token)
+        caller = await self._find()
         self.caller = f"{caller.role.value}:{caller.credential_id}"
         if not may_call(caller.role, self.method.name):
             raise NotPermitted(self.method.name)
         set_caller(caller)
+
+    async def _find(self) -> Caller:
+        stranger = self.method.door.stranger
+        if self.presented is None:
+            if stranger is None:
+                raise CredentialMissing
+            return stranger
+        token = self.presented.type is CredentialType.TOKEN
+        try:
+            found = await self.method.callers.find(self.presented.digest, token=token, api=self.presented.api)
+        except CredentialUnknown:
+            if stranger is None:
+                raise
+            return stranger
+        return found if stranger is None else replace(found, role=stranger.role)
 
     async def run(self, act: Callable[[], Awaitable[Any]]) -> Any:
         """Admit the caller and act; whatever fails on the way becomes the door's refusal, and the call its one line."""

@@ -4,6 +4,7 @@ The edge's Lua filter puts both in place of what the transcoder made of the erro
 alone.
 """
 
+import json
 from typing import NoReturn
 
 import grpc
@@ -14,9 +15,14 @@ from server.rpc.door import Context
 MAX_BODY_BYTES = 4096
 
 
-async def refuse(context: Context, code: grpc.StatusCode, status: int, body: object, **headers: str) -> NoReturn:
-    """Abort with an HTTP status and a JSON body of at most 4 KiB. Further headers are sent as they are named."""
-    text = to_ascii_json(body)
+async def refuse(
+    context: Context, code: grpc.StatusCode, status: int, body: object, *, spaced: bool = False, **headers: str
+) -> NoReturn:
+    """Abort with an HTTP status and a JSON body of at most 4 KiB. Further headers are sent as they are named.
+
+    `spaced`: with a blank after each comma and colon.
+    """
+    text = to_spaced_json(body) if spaced else to_ascii_json(body)
     if len(text) > MAX_BODY_BYTES:
         raise ValueError(f"a refusal of {len(text)} bytes does not fit in a header")
     await context.send_initial_metadata(
@@ -35,6 +41,11 @@ def to_ascii_json(body: object) -> str:
     if text.isascii() and "\x7f" not in text:
         return text
     return "".join(c if " " <= c <= "~" else _escape(c) for c in text)
+
+
+def to_spaced_json(body: object) -> str:
+    """Return the same with a blank after each comma and colon, as Python's own `json` writes it."""
+    return json.dumps(body).replace("\x7f", "\\u007f")
 
 
 def _escape(character: str) -> str:

@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from uuid_utils import uuid7
 
 from server.core import credentials
-from server.core.caller import Caller, Role
+from server.core.caller import TOKENS, Caller, Role
 from server.core.credentials import KEY_VALID_SECONDS, Credential, NewKey, NewToken
 from server.core.errors import Fault
 from server.identity.authority import Authority, IssuedKey
@@ -26,13 +26,16 @@ _KINDS = {
     Role.WORKER: pb.KEY_KIND_WORKER,
     Role.OPERATOR: pb.KEY_KIND_OPERATOR,
 }
-_ACCESSES = {
-    Role.TOKEN_READ: pb.TOKEN_ACCESS_READ,
-    Role.TOKEN_WRITE: pb.TOKEN_ACCESS_WRITE,
-    Role.TOKEN_ADMIN: pb.TOKEN_ACCESS_ADMIN,
-}
 _KEY_ROLES = {kind: role for role, kind in _KINDS.items()}
-_TOKEN_ROLES = {access: role for role, access in _ACCESSES.items()} | {pb.TOKEN_ACCESS_UNSPECIFIED: Role.TOKEN_WRITE}
+_APIS = {"grpc": pb.TOKEN_API_GRPC, "monarc": pb.TOKEN_API_MONARC}
+_ACCESSES = {"read": pb.TOKEN_ACCESS_READ, "write": pb.TOKEN_ACCESS_WRITE, "admin": pb.TOKEN_ACCESS_ADMIN}
+_TOKENS = {
+    role: pb.Token(api=_APIS[api], access=_ACCESSES[access])
+    for api, accesses in TOKENS.items()
+    for access, role in accesses.items()
+}
+_API_NAMES = {number: name for name, number in _APIS.items()}
+_ACCESS_NAMES = {number: name for name, number in _ACCESSES.items()} | {pb.TOKEN_ACCESS_UNSPECIFIED: "write"}
 
 
 class CredentialServicer(credentials_pb2_grpc.CredentialServiceServicer):
@@ -82,15 +85,16 @@ class CredentialServicer(credentials_pb2_grpc.CredentialServiceServicer):
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Context) -> pb.CreateTokenResponse:  # noqa: ARG002, N802 - as generated.
         """Make a token and register its digest."""
         caller = current_caller()
+        api = _API_NAMES.get(request.api, "")
         wanted = NewToken(
             organization=request.organization,
-            kind=_TOKEN_ROLES.get(request.access),
+            kind=TOKENS.get(api or "grpc", {}).get(_ACCESS_NAMES.get(request.access, "")),
             display_name=request.display_name,
             valid_seconds=_seconds(request.valid_period) if request.HasField("valid_period") else None,
         )
-        api_faults = [] if request.api == pb.TOKEN_API_GRPC else [Fault("api", "must be TOKEN_API_GRPC")]
+        api_faults = [] if api else [Fault("api", "must be one of TOKEN_API_GRPC and TOKEN_API_MONARC")]
         credentials.refuse_if([*api_faults, *wanted.faults(caller)])
-        token = credentials.make_token()
+        token = credentials.make_token(api)
         credential = await self._store.write(
             credentials.create_token, caller=caller, wanted=wanted, digest=credentials.token_digest(token)
         )
@@ -135,7 +139,7 @@ def credential_to_proto(credential: Credential) -> pb.Credential:
         revoke_time=timestamp(credential.revoke_time),
     )
     if credential.is_token:
-        message.token.CopyFrom(pb.Token(api=pb.TOKEN_API_GRPC, access=_ACCESSES[credential.kind]))
+        message.token.CopyFrom(_TOKENS[credential.kind])
     else:
         message.key.CopyFrom(pb.Key(kind=_KINDS[credential.kind], user=credential.user_id))
     return message

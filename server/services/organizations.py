@@ -1,6 +1,7 @@
 """OrganizationService."""
 
 from server.core import organizations
+from server.core.errors import invalid
 from server.core.organizations import Organization
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
@@ -38,7 +39,21 @@ class OrganizationServicer(organizations_pb2_grpc.OrganizationServiceServicer):
             organizations=map(organization_to_proto, page.items), next_page_token=page.next_page_token
         )
 
+    async def UpdateOrganization(self, request: pb.UpdateOrganizationRequest, context: Context) -> pb.Organization:  # noqa: ARG002, N802 - as generated.
+        """Change what the mask names."""
+        if list(request.update_mask.paths) != ["sharing"]:
+            raise invalid("update_mask", "must name sharing, which is all that can be changed")
+        organization = await self._store.write(
+            organizations.share,
+            caller=current_caller(),
+            name=request.organization.name,
+            sharing=request.organization.sharing,
+        )
+        return organization_to_proto(organization)
+
 
 def organization_to_proto(organization: Organization) -> pb.Organization:
     """Render an organization."""
-    return pb.Organization(name=organization.name, create_time=timestamp(organization.create_time))
+    return pb.Organization(
+        name=organization.name, create_time=timestamp(organization.create_time), sharing=organization.sharing
+    )

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Integer, bindparam, insert, select
-from sqlmodel import Field, SQLModel
+from sqlalchemy import Integer, bindparam, insert, select, text, update
+from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, serial, table_of
 from server.store.engine import Command, Query, Tx
@@ -13,10 +13,16 @@ class OrganizationRow(SQLModel, table=True):
     """A tenant."""
 
     __tablename__ = "organizations"
+    __table_args__ = (
+        Index(
+            "organizations_sharing", "id", sqlite_where=text("sharing = 1"), postgresql_where=text("sharing = 1")
+        ),
+    )  # fmt: skip
 
     id: int = serial()
     name: str = Field(unique=True)
     create_time: int = micros()
+    sharing: int = Field(sa_column_kwargs={"server_default": "0"})  # 1: all others may read its stats
 
 
 ORGANIZATIONS = table_of(OrganizationRow)
@@ -29,17 +35,24 @@ class Stored(NamedTuple):
     id: int
     name: str
     create_time: int
+    sharing: int
 
 
-_BY_NAME = Query(select(_O.id, _O.name, _O.create_time).where(_O.name == bindparam("name")), Stored)
+_STORED = select(*(_O[name] for name in Stored._fields))
+_BY_NAME = Query(_STORED.where(_O.name == bindparam("name")), Stored)
 _PAGE = Query(
-    select(_O.id, _O.name, _O.create_time)
-    .where(_O.name > bindparam("after"))
-    .order_by(_O.name)
-    .limit(bindparam("most", type_=Integer)),
+    _STORED.where(_O.name > bindparam("after")).order_by(_O.name).limit(bindparam("most", type_=Integer)), Stored
+)
+# Two statements in one, each with its index.
+_READABLE = Query(
+    _STORED.where(_O.id == bindparam("own")).union_all(_STORED.where(text("sharing = 1"), _O.id != bindparam("own"))),
     Stored,
 )
-_INSERT = Command(insert(ORGANIZATIONS).values(name=bindparam("name"), create_time=bindparam("create_time")))
+_ALL = Query(_STORED, Stored)
+_INSERT = Command(insert(ORGANIZATIONS).values(name=bindparam("name"), create_time=bindparam("create_time"), sharing=0))
+_SHARE = Command(
+    update(ORGANIZATIONS).where(_O.id == bindparam("organization_id")).values(sharing=bindparam("new_sharing"))
+)
 
 
 async def by_name(tx: Tx, name: str) -> Stored | None:
@@ -52,6 +65,21 @@ async def page(tx: Tx, *, after: str, most: int) -> list[Stored]:
     return await tx.all(_PAGE, after=after, most=most)
 
 
+async def readable(tx: Tx, *, own: int) -> list[Stored]:
+    """Return the organizations whose stats this one may read: itself first, and those that share."""
+    return await tx.all(_READABLE, own=own)
+
+
+async def every(tx: Tx) -> list[Stored]:
+    """Return all organizations."""
+    return await tx.all(_ALL)
+
+
 async def add(tx: Tx, name: str) -> None:
     """Add an organization, created now. The name must be free."""
     await tx.run(_INSERT, name=name, create_time=tx.now)
+
+
+async def share(tx: Tx, organization_id: int, *, sharing: bool) -> None:
+    """Let all others read the organization's stats, or not."""
+    await tx.run(_SHARE, organization_id=organization_id, new_sharing=int(sharing))

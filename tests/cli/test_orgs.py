@@ -10,19 +10,42 @@ from pysqlite3 import dbapi2 as sqlite
 from server.cli import main
 from server.core import organizations
 from server.store import migrate
+from tests.cli.commands import BOTH
 
 
 def test_a_created_organization_is_listed(taskhouse):
     [created] = taskhouse.json("orgs", "create", "b")
-    assert set(created) == {"name", "create_time"}
+    assert set(created) == {"name", "create_time", "sharing", "token"}
+    assert created["sharing"] is False
     taskhouse("orgs", "create", "a")
     assert [each["name"] for each in taskhouse.json("orgs", "list")] == ["a", "b"]
 
 
 def test_people_get_an_aligned_table(acme):
     title, row = acme("orgs", "list").out.splitlines()
-    assert title == "NAME  CREATED"
+    assert title.split() == ["NAME", "CREATED", "SHARING"]
     assert row.startswith("acme  20")
+    assert row.endswith("off")
+
+
+def test_an_organization_comes_with_a_token_that_is_shown_once_and_may_be_chosen(taskhouse):
+    name, token = (line.split(maxsplit=1) for line in taskhouse("orgs", "create", "a").out.splitlines())
+    assert (name, token[0], len(token[1])) == (["Name", "a"], "Token", 86)
+    assert token[1] not in taskhouse("tokens", "list").out
+    chosen = "oypvIaGU7uvuJbR4wgYrB7ef1HeXc9sh5g-zrH9WjmHbWHDk3L36lycYEgJevQ9wo-Wv_5PvxNlbIgZTBXVaMw"
+    assert taskhouse.json("orgs", "create", "b", "--token", chosen)[0]["token"] == chosen
+    assert "This token is in use already" in taskhouse("orgs", "create", "c", "--token", chosen).told
+    assert "--token: must be 16 to 256" in taskhouse("orgs", "create", "c", "--token", "short").told
+    assert [each["name"] for each in taskhouse.json("orgs", "list")] == ["a", "b"]
+
+
+def test_an_organization_shares_and_stops_sharing(acme):
+    for said, shares in (("on", True), ("on", True), ("off", False)):
+        [changed] = acme.json("orgs", "set", "acme", "--sharing", said)
+        assert changed["sharing"] is shares
+        assert [each["sharing"] for each in acme.json("orgs", "list")] == [shares]
+    assert "There is no organization nope" in acme("orgs", "set", "nope", "--sharing", "on").told
+    assert "give what is to be set" in acme("orgs", "set", "acme").told
 
 
 def test_the_first_command_of_a_house_makes_it_for_its_owner_alone(taskhouse, tmp_path):
@@ -33,9 +56,10 @@ def test_the_first_command_of_a_house_makes_it_for_its_owner_alone(taskhouse, tm
     migrate.check(data / "taskhouse.db")
 
 
-async def test_commands_work_while_the_house_runs(store, data):
+@BOTH
+async def test_commands_work_while_the_house_runs(store, taskhouse):
     await store.write(organizations.create, name="before")
-    command = [sys.executable, "-m", "server.cli.main", "orgs", "create", "during", "--data", str(data)]
+    command = [sys.executable, "-m", "server.cli.main", "orgs", "create", "during", "--data", str(taskhouse.data)]
     subprocess.run(command, check=True, capture_output=True)  # noqa: ASYNC221 - nothing else happens meanwhile.
     page = await store.read(organizations.page, caller=_operator(), page_size=0, page_token="")
     assert [each.name for each in page.items] == ["before", "during"]

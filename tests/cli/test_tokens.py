@@ -6,7 +6,7 @@ import pytest
 
 from server.cli.house import in_house
 from server.core.caller import Role
-from server.core.credentials import by_digest
+from server.core.credentials import OWN_TOKEN, by_digest
 from server.settings import load
 
 
@@ -14,9 +14,9 @@ from server.settings import load
 def whose(acme):
     """Who presents a token; None for nobody."""
 
-    def found(token):
+    def found(token, api="grpc"):
         digest = hashlib.sha256(token.encode()).digest()
-        good = in_house(load(data=acme.data), lambda store: store.read(by_digest, digest=digest, token=True))
+        good = in_house(load(data=acme.data), lambda store: store.read(by_digest, digest=digest, token=True, api=api))
         return good and good.caller
 
     return found
@@ -27,12 +27,17 @@ def create(taskhouse, *more):
     return made["credential"], made["token"]
 
 
+def listed(taskhouse, *more):
+    """The tokens there are, but for those that came with their organizations."""
+    return [each for each in taskhouse.json("tokens", "list", *more) if each["display_name"] != OWN_TOKEN]
+
+
 def test_a_created_token_is_shown_once_and_calls(acme, whose):
     credential, token = create(acme, "--org", "acme", "--name", "ci", "--access", "read", "--expires", "90d")
     assert (credential["organization"], credential["display_name"]) == ("acme", "ci")
     assert credential["token"] == {"api": "TOKEN_API_GRPC", "access": "TOKEN_ACCESS_READ"}
     assert whose(token).role is Role.TOKEN_READ
-    assert acme.json("tokens", "list") == [credential]
+    assert listed(acme) == [credential]
     assert token not in acme("tokens", "list").out
 
 
@@ -49,6 +54,27 @@ def test_a_token_of_the_house_works_or_operates(acme, whose, access, role):
     assert whose(token).role is role
 
 
+@pytest.mark.parametrize("access", ["read", "write", "admin"])
+@pytest.mark.parametrize("owner", [("--org", "acme"), ("--house",)], ids=["organization", "house"])
+def test_a_token_is_unknown_to_every_api_but_its_own(acme, whose, access, owner):
+    [made] = acme.json("tokens", "create", "--api", "monarc", "--access", access, *owner)
+    assert made["credential"]["token"] == {"api": "TOKEN_API_MONARC", "access": f"TOKEN_ACCESS_{access.upper()}"}
+    assert len(made["token"]) == 86
+    assert whose(made["token"], "monarc").role is Role(f"monarc_{access}")
+    assert whose(made["token"]) is None
+    _, typed = create(acme, "--org", "acme")
+    assert whose(typed, "monarc") is None
+    assert f"monarc  {access}" in acme("tokens", "list").out
+
+
+def test_a_regenerated_token_has_the_form_of_its_api(acme, whose):
+    [own] = acme.json("tokens", "list")
+    assert (own["organization"], own["display_name"]) == ("acme", OWN_TOKEN)
+    [made] = acme.json("tokens", "regenerate", own["id"])
+    assert len(made["token"]) == 86
+    assert whose(made["token"], "monarc").credential_id == own["id"]
+
+
 def test_a_chosen_token_is_taken_as_it_is(acme, whose):
     chosen = "chosen-token-of-the-demo"
     _, token = create(acme, "--org", "acme", "--token", chosen)
@@ -63,7 +89,7 @@ def test_a_revoked_token_stays_in_the_list_and_is_nobody_s(acme, whose):
     [revoked] = acme.json("tokens", "revoke", credential["id"])
     assert revoked["revoke_time"]
     assert whose(token) is None
-    assert acme.json("tokens", "list") == [revoked]
+    assert listed(acme) == [revoked]
     assert "revoked 20" in acme("tokens", "list").out
 
 
@@ -81,9 +107,9 @@ def test_lists_are_of_everybody_of_an_organization_or_of_the_house(acme):
         who: create(acme, *option)[0]["id"]
         for who, option in {"acme": ("--org", "acme"), "other": ("--org", "other"), "house": ("--house",)}.items()
     }
-    assert [each["id"] for each in acme.json("tokens", "list")] == list(ids.values())[::-1]
-    assert [each["id"] for each in acme.json("tokens", "list", "--org", "other")] == [ids["other"]]
-    assert [each["id"] for each in acme.json("tokens", "list", "--house")] == [ids["house"]]
+    assert [each["id"] for each in listed(acme)] == list(ids.values())[::-1]
+    assert [each["id"] for each in listed(acme, "--org", "other")] == [ids["other"]]
+    assert [each["id"] for each in listed(acme, "--house")] == [ids["house"]]
     assert acme.json("keys", "list") == []
 
 
@@ -94,7 +120,7 @@ def test_lists_are_of_everybody_of_an_organization_or_of_the_house(acme):
         (("create", "--api", "grpc"), 2, "give either --org NAME or --house"),
         (("create", "--api", "grpc", "--org", "acme", "--house"), 2, "give either --org NAME or --house"),
         (("create", "--api", "grpc", "--house", "--access", "read"), 1, "--access: a token of the house has write"),
-        (("create", "--api", "soap", "--house"), 2, "'soap' is not 'grpc'"),
+        (("create", "--api", "soap", "--house"), 2, "'soap' is not one of 'grpc', 'monarc'"),
         (("create", "--org", "acme"), 2, "Missing option '--api'"),
         (("create", "--api", "grpc", "--org", "acme", "--token", "short"), 1, "--token: must be 16 to 256"),
         (("create", "--api", "grpc", "--org", "acme", "--expires", "soon"), 2, "'soon' is not a length of time"),
@@ -109,7 +135,7 @@ def test_what_cannot_be_done_is_told_in_one_line(acme, arguments, code, told):
     done = acme("tokens", *arguments)
     assert done.code == code
     assert told in done.told
-    assert acme.json("tokens", "list") == []
+    assert listed(acme) == []
 
 
 def test_a_revoked_token_is_not_regenerated(acme):

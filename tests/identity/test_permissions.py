@@ -23,10 +23,14 @@ UPLOAD_ANY, UPLOAD_USER, ADMIN, TASK_RUNNER, WEB_API, WORKER, OPERATOR = (
 )  # fmt: skip
 READ, WRITE, FULL = "read token", "write token", "admin token"
 HOUSE_WRITE, HOUSE_FULL = "write token of the house", "admin token of the house"
+MONARC_READ, MONARC_WRITE, MONARC_FULL = "monarc read token", "monarc write token", "monarc admin token"
+MONARC_HOUSE = "monarc admin token of the house"
 READING, WRITING = {READ, WRITE, FULL}, {WRITE, FULL}
 MANAGING = {ADMIN, FULL, OPERATOR, HOUSE_FULL}
 OPERATING = {OPERATOR, HOUSE_FULL}
 WORKING = {WORKER, HOUSE_WRITE}
+MONARC_WRITING = {MONARC_WRITE, MONARC_FULL, MONARC_HOUSE}
+MONARC_READING = MONARC_WRITING | {MONARC_READ}
 
 ALLOWED = {
     # "upload_any: /bulk_insert; upload_user: /insert for its own user; web_api: /api/task_results;
@@ -39,6 +43,14 @@ ALLOWED = {
         "AnswerOther": {ANYBODY},
     },
     "taskhouse.rest.v1.HealthService": {"GetHealth": {ANYBODY}},
+    # "Tokens: `tokens create --api monarc --access read|write|admin`"; "POST organizations (admin)".
+    "taskhouse.rest.v1.MonarcService": {
+        **dict.fromkeys(("ListStats", "GetStat", "ListOrganizations", "GetOrganization"), MONARC_READING),
+        **dict.fromkeys(("CreateStat", "UpdateStat", "DeleteStat"), MONARC_WRITING),
+        "CreateOrganization": {MONARC_FULL, MONARC_HOUSE},
+        "PurgeStats": {MONARC_FULL, MONARC_HOUSE},
+        "AnswerOther": {ANYBODY},
+    },
     # Accounts are their organization's.
     "taskhouse.v1.AccountService": {
         "CreateAccount": WRITING | {ADMIN},
@@ -71,6 +83,15 @@ ALLOWED = {
         "CreateOrganization": OPERATING,
         "GetOrganization": MANAGING,
         "ListOrganizations": MANAGING,
+        "UpdateOrganization": MANAGING,
+    },
+    "taskhouse.v1.StatService": {
+        "DeleteStat": WRITING,
+        "GetStat": READING,
+        "PurgeStats": {FULL},
+        "Query": READING,
+        "UpdateStat": WRITING,
+        "Write": WRITING,
     },
     # "web_api: /api/task_results": the typed twin shows the same.
     "taskhouse.v1.ResultService": {"GetResult": READING | {WEB_API}, "ListResults": READING | {WEB_API}},
@@ -100,6 +121,8 @@ KEYS = {
 TOKENS = {
     READ: ("acme", Role.TOKEN_READ), WRITE: ("acme", Role.TOKEN_WRITE), FULL: ("acme", Role.TOKEN_ADMIN),
     HOUSE_WRITE: ("", Role.TOKEN_WRITE), HOUSE_FULL: ("", Role.TOKEN_ADMIN),
+    MONARC_READ: ("acme", Role.MONARC_READ), MONARC_WRITE: ("acme", Role.MONARC_WRITE),
+    MONARC_FULL: ("acme", Role.MONARC_ADMIN), MONARC_HOUSE: ("", Role.MONARC_ADMIN),
 }  # fmt: skip
 GOOD = [*KEYS, *TOKENS]
 HOUSE = Caller("c", Role.OPERATOR, None, "", "")
@@ -118,6 +141,14 @@ METHODS = {f"/{service.full_name}/{method.name}": method for service in services
 
 def is_aircloak(method) -> bool:
     return "Aircloak" in method
+
+
+def is_monarc(method) -> bool:
+    return "Monarc" in method
+
+
+def is_typed(method) -> bool:
+    return not is_aircloak(method) and not is_monarc(method)
 
 
 def certificate(digest):
@@ -207,15 +238,19 @@ async def test_a_credential_may_do_what_is_its_kind_s_and_nothing_else(house, ou
         presented = certificate(digest)
     else:
         _, token = await issue_token(house, *TOKENS[who])
-        presented = bearer(token)
+        presented = ("x-api-key", token) if who in MONARC_READING else bearer(token)
     found = {method: await outcome(method, presented) for method in METHODS}
     allowed = {method for method, ended in found.items() if ended.code not in REFUSED}
     assert allowed == {method for method, whose in CALLS.items() if whose & {who, ANYBODY}}
     for method, ended in found.items():
         assert ended.code not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN), method
         if method not in allowed:
-            assert ended.documented == ("401" if is_aircloak(method) else ""), method
-            assert is_aircloak(method) or ended.code is grpc.StatusCode.PERMISSION_DENIED, method
+            ours = who in MONARC_READING
+            known = (is_monarc(method) and ours) or (is_typed(method) and not ours)
+            assert ended.documented == ("" if is_typed(method) else "403" if known else "401"), method
+            assert is_aircloak(method) or ended.code is (
+                grpc.StatusCode.PERMISSION_DENIED if known else grpc.StatusCode.UNAUTHENTICATED
+            ), method
 
 
 async def strangers(store):
@@ -258,14 +293,14 @@ async def test_a_stranger_may_do_what_anybody_may(house, outcome):
                 assert code not in REFUSED, (name, method)
             else:
                 assert code is grpc.StatusCode.UNAUTHENTICATED, (name, method)
-                assert documented == ("401" if is_aircloak(method) else ""), (name, method)
+                assert documented == ("" if is_typed(method) else "401"), (name, method)
 
 
 async def test_two_credentials_at_once_are_none_to_a_typed_door(house, outcome):
     _, digest = await issue_key(house, Role.ADMIN)
     _, token = await issue_token(house, "acme", Role.TOKEN_ADMIN)
     for method in CALLS:
-        if CALLS[method] != {ANYBODY} and not is_aircloak(method):
+        if CALLS[method] != {ANYBODY} and is_typed(method):
             code, _ = await outcome(method, certificate(digest), bearer(token))
             assert code is grpc.StatusCode.UNAUTHENTICATED, method
 

@@ -28,6 +28,7 @@ class TokenApi(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TOKEN_API_UNSPECIFIED: _ClassVar[TokenApi]
     TOKEN_API_GRPC: _ClassVar[TokenApi]
+    TOKEN_API_MONARC: _ClassVar[TokenApi]
 
 class TokenAccess(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -45,6 +46,7 @@ KEY_KIND_WORKER: KeyKind
 KEY_KIND_OPERATOR: KeyKind
 TOKEN_API_UNSPECIFIED: TokenApi
 TOKEN_API_GRPC: TokenApi
+TOKEN_API_MONARC: TokenApi
 TOKEN_ACCESS_UNSPECIFIED: TokenAccess
 TOKEN_ACCESS_READ: TokenAccess
 TOKEN_ACCESS_WRITE: TokenAccess

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n taskhouse/v1/organizations.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x0cOrganization\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"S\n\x19\x43reateOrganizationRequest\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.taskhouse.v1.OrganizationB\x04\xe2\x41\x01\x02\"4\n\x16GetOrganizationRequest\x12\x1a\n\x0corganization\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x18ListOrganizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x19ListOrganizationsResponse\x12\x31\n\rorganizations\x18\x01 \x03(\x0b\x32\x1a.taskhouse.v1.Organization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9a\x03\n\x13OrganizationService\x12\x82\x01\n\x12\x43reateOrganization\x12\'.taskhouse.v1.CreateOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"\'\x82\xd3\xe4\x93\x02!\"\x11/v1/organizations:\x0corganization\x12}\n\x0fGetOrganization\x12$.taskhouse.v1.GetOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/organizations/{organization}\x12\x7f\n\x11ListOrganizations\x12&.taskhouse.v1.ListOrganizationsRequest\x1a\'.taskhouse.v1.ListOrganizationsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/organizationsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n taskhouse/v1/organizations.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\x0cOrganization\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0f\n\x07sharing\x18\x03 \x01(\x08\"S\n\x19\x43reateOrganizationRequest\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.taskhouse.v1.OrganizationB\x04\xe2\x41\x01\x02\"4\n\x16GetOrganizationRequest\x12\x1a\n\x0corganization\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x18ListOrganizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x19ListOrganizationsResponse\x12\x31\n\rorganizations\x18\x01 \x03(\x0b\x32\x1a.taskhouse.v1.Organization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x19UpdateOrganizationRequest\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.taskhouse.v1.OrganizationB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x02\x32\xb3\x04\n\x13OrganizationService\x12\x82\x01\n\x12\x43reateOrganization\x12\'.taskhouse.v1.CreateOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"\'\x82\xd3\xe4\x93\x02!\"\x11/v1/organizations:\x0corganization\x12}\n\x0fGetOrganization\x12$.taskhouse.v1.GetOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/organizations/{organization}\x12\x7f\n\x11ListOrganizations\x12&.taskhouse.v1.ListOrganizationsRequest\x1a\'.taskhouse.v1.ListOrganizationsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/organizations\x12\x96\x01\n\x12UpdateOrganization\x12\'.taskhouse.v1.UpdateOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\";\x82\xd3\xe4\x93\x02\x35\x32%/v1/organizations/{organization.name}:\x0corganizationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,22 +43,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEORGANIZATIONREQUEST'].fields_by_name['organization']._serialized_options = b'\342A\001\002'
   _globals['_GETORGANIZATIONREQUEST'].fields_by_name['organization']._loaded_options = None
   _globals['_GETORGANIZATIONREQUEST'].fields_by_name['organization']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATEORGANIZATIONREQUEST'].fields_by_name['organization']._loaded_options = None
+  _globals['_UPDATEORGANIZATIONREQUEST'].fields_by_name['organization']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATEORGANIZATIONREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEORGANIZATIONREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342A\001\002'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['CreateOrganization']._loaded_options = None
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['CreateOrganization']._serialized_options = b'\202\323\344\223\002!\"\021/v1/organizations:\014organization'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['GetOrganization']._loaded_options = None
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['GetOrganization']._serialized_options = b'\202\323\344\223\002\"\022 /v1/organizations/{organization}'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['ListOrganizations']._loaded_options = None
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['ListOrganizations']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/organizations'
-  _globals['_ORGANIZATION']._serialized_start=146
-  _globals['_ORGANIZATION']._serialized_end=235
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=237
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=320
-  _globals['_GETORGANIZATIONREQUEST']._serialized_start=322
-  _globals['_GETORGANIZATIONREQUEST']._serialized_end=374
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=376
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=441
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=443
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=546
-  _globals['_ORGANIZATIONSERVICE']._serialized_start=549
-  _globals['_ORGANIZATIONSERVICE']._serialized_end=959
+  _globals['_ORGANIZATIONSERVICE'].methods_by_name['UpdateOrganization']._loaded_options = None
+  _globals['_ORGANIZATIONSERVICE'].methods_by_name['UpdateOrganization']._serialized_options = b'\202\323\344\223\00252%/v1/organizations/{organization.name}:\014organization'
+  _globals['_ORGANIZATION']._serialized_start=180
+  _globals['_ORGANIZATION']._serialized_end=286
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=288
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=371
+  _globals['_GETORGANIZATIONREQUEST']._serialized_start=373
+  _globals['_GETORGANIZATIONREQUEST']._serialized_end=425
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=427
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=492
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=494
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=597
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_start=600
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_end=738
+  _globals['_ORGANIZATIONSERVICE']._serialized_start=741
+  _globals['_ORGANIZATIONSERVICE']._serialized_end=1304
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,11 @@ class OrganizationServiceStub:
                 request_serializer=taskhouse_dot_v1_dot_organizations__pb2.ListOrganizationsRequest.SerializeToString,
                 response_deserializer=taskhouse_dot_v1_dot_organizations__pb2.ListOrganizationsResponse.FromString,
                 _registered_method=True)
+        self.UpdateOrganization = channel.unary_unary(
+                '/taskhouse.v1.OrganizationService/UpdateOrganization',
+                request_serializer=taskhouse_dot_v1_dot_organizations__pb2.UpdateOrganizationRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_organizations__pb2.Organization.FromString,
+                _registered_method=True)
 
 
 class OrganizationServiceServicer:
@@ -83,6 +88,16 @@ class OrganizationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateOrganization(self, request, context):
+        """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+
+        Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
+        (ORGANIZATION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrganizationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +115,11 @@ def add_OrganizationServiceServicer_to_server(servicer, server):
                     servicer.ListOrganizations,
                     request_deserializer=taskhouse_dot_v1_dot_organizations__pb2.ListOrganizationsRequest.FromString,
                     response_serializer=taskhouse_dot_v1_dot_organizations__pb2.ListOrganizationsResponse.SerializeToString,
+            ),
+            'UpdateOrganization': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOrganization,
+                    request_deserializer=taskhouse_dot_v1_dot_organizations__pb2.UpdateOrganizationRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_organizations__pb2.Organization.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +204,33 @@ class OrganizationService:
             '/taskhouse.v1.OrganizationService/ListOrganizations',
             taskhouse_dot_v1_dot_organizations__pb2.ListOrganizationsRequest.SerializeToString,
             taskhouse_dot_v1_dot_organizations__pb2.ListOrganizationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOrganization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhouse.v1.OrganizationService/UpdateOrganization',
+            taskhouse_dot_v1_dot_organizations__pb2.UpdateOrganizationRequest.SerializeToString,
+            taskhouse_dot_v1_dot_organizations__pb2.Organization.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,12 @@ class OrganizationServiceStub:
 
     Who: operator, admin. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
+    UpdateOrganization: _grpc.UnaryUnaryMultiCallable[_organizations_pb2.UpdateOrganizationRequest, _organizations_pb2.Organization]
+    """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+
+    Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
+    (ORGANIZATION_NOT_FOUND).
+    """
 
 @_typing.type_check_only
 class OrganizationServiceAsyncStub(OrganizationServiceStub):
@@ -68,6 +74,12 @@ class OrganizationServiceAsyncStub(OrganizationServiceStub):
     """Lists organizations by name. An organization's admin sees only its own.
 
     Who: operator, admin. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+    """
+    UpdateOrganization: _aio.UnaryUnaryMultiCallable[_organizations_pb2.UpdateOrganizationRequest, _organizations_pb2.Organization]  # type: ignore[assignment]
+    """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+
+    Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
+    (ORGANIZATION_NOT_FOUND).
     """
 
 class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -104,6 +116,18 @@ class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists organizations by name. An organization's admin sees only its own.
 
         Who: operator, admin. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateOrganization(
+        self,
+        request: _organizations_pb2.UpdateOrganizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_organizations_pb2.Organization, _abc.Awaitable[_organizations_pb2.Organization]]:
+        """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+
+        Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
+        (ORGANIZATION_NOT_FOUND).
         """
 
 def add_OrganizationServiceServicer_to_server(servicer: OrganizationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -294,7 +294,7 @@ export declare type CreateTokenResponse = Message<"taskhouse.v1.CreateTokenRespo
   credential?: Credential | undefined;
 
   /**
-   * What callers send as `Authorization: Bearer <token>`.
+   * What callers send, in the header that its API names.
    *
    * @generated from field: string token = 2;
    */
@@ -491,11 +491,18 @@ export enum TokenApi {
   UNSPECIFIED = 0,
 
   /**
-   * The typed services, as gRPC and under `/v1/`.
+   * The typed services, as gRPC and under `/v1/`: `Authorization: Bearer <token>`.
    *
    * @generated from enum value: TOKEN_API_GRPC = 1;
    */
   GRPC = 1,
+
+  /**
+   * The monarc API: `X-API-KEY: <token>`.
+   *
+   * @generated from enum value: TOKEN_API_MONARC = 2;
+   */
+  MONARC = 2,
 }
 
 /**
@@ -517,21 +524,21 @@ export enum TokenAccess {
   UNSPECIFIED = 0,
 
   /**
-   * Read tasks and results.
+   * Read tasks, results and stats. Of the house, for monarc: those of every organization.
    *
    * @generated from enum value: TOKEN_ACCESS_READ = 1;
    */
   READ = 1,
 
   /**
-   * Also create and cancel tasks. Of the house: lease and do tasks.
+   * Also create and cancel tasks, and write stats. Of the house, for gRPC: lease and do tasks.
    *
    * @generated from enum value: TOKEN_ACCESS_WRITE = 2;
    */
   WRITE = 2,
 
   /**
-   * Also manage datasets and credentials. Of the house: operate it.
+   * Also manage datasets and credentials, and for monarc create organizations. Of the house, for gRPC: operate it.
    *
    * @generated from enum value: TOKEN_ACCESS_ADMIN = 3;
    */

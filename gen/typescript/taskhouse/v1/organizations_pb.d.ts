@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file taskhouse/v1/organizations.proto.
@@ -30,6 +30,13 @@ export declare type Organization = Message<"taskhouse.v1.Organization"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 2;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Whether every other organization may read its stats, and see its name beside them. Off unless it is set.
+   *
+   * @generated from field: bool sharing = 3;
+   */
+  sharing: boolean;
 };
 
 /**
@@ -133,6 +140,33 @@ export declare type ListOrganizationsResponse = Message<"taskhouse.v1.ListOrgani
 export declare const ListOrganizationsResponseSchema: GenMessage<ListOrganizationsResponse>;
 
 /**
+ * Asks to change an organization.
+ *
+ * @generated from message taskhouse.v1.UpdateOrganizationRequest
+ */
+export declare type UpdateOrganizationRequest = Message<"taskhouse.v1.UpdateOrganizationRequest"> & {
+  /**
+   * The organization, with its name and the new values.
+   *
+   * @generated from field: taskhouse.v1.Organization organization = 1;
+   */
+  organization?: Organization | undefined;
+
+  /**
+   * Which fields are changed.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message taskhouse.v1.UpdateOrganizationRequest.
+ * Use `create(UpdateOrganizationRequestSchema)` to create a new message.
+ */
+export declare const UpdateOrganizationRequestSchema: GenMessage<UpdateOrganizationRequest>;
+
+/**
  * The tenants. Every row of the house belongs to one of them, and nothing crosses.
  *
  * @generated from service taskhouse.v1.OrganizationService
@@ -173,6 +207,19 @@ export declare const OrganizationService: GenService<{
     methodKind: "unary";
     input: typeof ListOrganizationsRequestSchema;
     output: typeof ListOrganizationsResponseSchema;
+  },
+  /**
+   * Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+   *
+   * Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
+   * (ORGANIZATION_NOT_FOUND).
+   *
+   * @generated from rpc taskhouse.v1.OrganizationService.UpdateOrganization
+   */
+  updateOrganization: {
+    methodKind: "unary";
+    input: typeof UpdateOrganizationRequestSchema;
+    output: typeof OrganizationSchema;
   },
 }>;
 

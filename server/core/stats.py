@@ -1,0 +1,320 @@
+"""Stats: an organization's own, and those of the organizations that share, found by filters."""
+
+import secrets
+import threading
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import orjson
+import uuid_utils
+
+from server.core import exactjson, organizations
+from server.core.caller import Caller
+from server.core.errors import StatExists, StatNotFound, invalid
+from server.core.stats_content import Values, milliseconds
+from server.core.stats_filters import ORGANIZATION, Condition, clauses_of, holds_for
+from server.core.stats_leaves import leaves_of
+from server.store import stats as store
+from server.store.engine import Tx
+from server.store.stats import Stored
+from server.store.stats_filters import Key, Order, Place, Search, bound, keys
+
+MAX_LIMIT = 1000
+MAX_PAGE_BYTES = 8 * 1024 * 1024  # of data
+QUICK_LIMIT, QUICK_SKIP = 100, 1000  # A page of more may take over 5 ms.
+WINDOW = 500  # Stats that a quick search looks at, in each organization.
+FEW = 16  # Organizations whose stats are searched one by one; more, and all stats are gone through.
+SLICE = 1000  # Stats that are deleted in one transaction.
+ORDERS = {
+    "id": "id", "created_at": "create_time", "type": "type", "day": "day", "week": "week", "month": "month",
+}  # fmt: skip
+"""The columns of the fields that stats can be ordered by."""
+_FIRST = Order()
+
+
+class Stat(NamedTuple):
+    """A stat. Times are microseconds since 1970, in whole milliseconds; `data` is JSON text."""
+
+    id: str
+    organization: str
+    uuid: str
+    anr_number: int | None
+    anr_uuid: str | None
+    type: str
+    day: int
+    week: int
+    month: int
+    quarter: int | None
+    year: int | None
+    create_time: int
+    update_time: int
+    data: str
+
+
+class Asked(NamedTuple):
+    """A search: the stats after the one with the id `after`, or after a place, without the first `skip`."""
+
+    conditions: tuple[Condition, ...] = ()
+    order: Order = _FIRST
+    after: str | Place | None = None
+    skip: int = 0
+    limit: int = 100
+    cut: bool = False  # whether a page that is too large ends early; else it is refused
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the page is so short that a quick search may find it."""
+        return self.limit <= QUICK_LIMIT and self.skip <= QUICK_SKIP
+
+
+class Page(NamedTuple):
+    """Stats in their order, whether there are more after them, and the place of the last."""
+
+    stats: list[Stat]
+    has_more: bool
+    last: Place | None
+
+
+class _Added(NamedTuple):
+    """What becomes of stats that are sent: what is stored or refused, and the rows that are new."""
+
+    results: list[Stored | StatExists]
+    rows: list[store.Row]
+
+
+class _Ids:
+    """Makes ids: seconds, microseconds and a count, so that they grow, and 28 random bits against other processes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # Each store has a thread that writes.
+        self._time = self._count = 0
+
+    def next(self, now: int) -> str:
+        """Return an id of this time, in microseconds, greater than all of this process before."""
+        with self._lock:
+            self._count = self._count + 1 if now <= self._time else 0
+            self._time = max(self._time + (self._count >> 16), now)
+            self._count &= 0xFFFF
+            seconds, micros = divmod(self._time, 1_000_000)
+            return f"{seconds:08x}{micros:05x}{self._count:04x}{secrets.randbits(28):07x}"
+
+
+_ids = _Ids()
+
+
+async def create(
+    tx: Tx, *, caller: Caller, contents: Sequence[Values], organization: str = "", whole: bool = True
+) -> list[Stat | StatExists]:
+    """Store stats. Of one that is stored already under its UUID, with the same content, return what is stored.
+
+    If one has another content, nothing is stored and StatExists is raised; unless `whole`, its refusal is its result.
+    `organization` is the name of whose they are, if the caller is of none. Raises InvalidFields.
+    """
+    owner_id, owner = await _owner(tx, caller, organization)
+    added = await _add(tx, owner_id, contents)
+    refusals = [each for each in added.results if isinstance(each, StatExists)]
+    if whole and refusals:
+        raise refusals[0]
+    await store.add(tx, added.rows)
+    return [each if isinstance(each, StatExists) else _stat(each, owner) for each in added.results]
+
+
+async def add(tx: Tx, *, caller: Caller, contents: Sequence[Values]) -> int:
+    """Store stats as `create` does, and return how many were not stored already. Raises StatExists."""
+    added = await _add(tx, caller.tenant, contents)
+    for each in added.results:
+        if isinstance(each, StatExists):
+            raise each
+    await store.add(tx, added.rows)
+    return len(added.rows)
+
+
+async def get(tx: Tx, *, caller: Caller, stat_id: str) -> Stat:
+    """Return a stat that the caller may read. Raises StatNotFound."""
+    found = await store.by_id(tx, stat_id)
+    names = await organizations.readable(tx, caller=caller)
+    if found is None or found.organization_id not in names:
+        raise StatNotFound(stat_id)
+    return _stat(found, names[found.organization_id])
+
+
+async def update(tx: Tx, *, caller: Caller, stat_id: str, values: Values) -> Stat:
+    """Change one of the caller's own stats. Raises StatNotFound, StatExists."""
+    found = await _own(tx, caller, stat_id)
+    uuid = values.get("uuid", found.uuid)
+    if uuid != found.uuid:
+        other = await store.by_uuid(tx, organization_id=found.organization_id, uuid=str(uuid))
+        if other:
+            raise StatExists(other.uuid, other.id)
+    changed: Any = {"update_time": milliseconds(tx.now), **_columns(values)}
+    new = found._replace(**changed)
+    await store.replace(tx, new, leaves_of(exactjson.read(new.data), new.type))
+    names = await organizations.readable(tx, caller=caller)
+    return _stat(new, names[new.organization_id])
+
+
+async def delete(tx: Tx, *, caller: Caller, stat_id: str) -> None:
+    """Delete one of the caller's own stats. Raises StatNotFound."""
+    found = await _own(tx, caller, stat_id)
+    await store.remove(tx, found.id)
+
+
+async def purge(tx: Tx, *, caller: Caller, conditions: tuple[Condition, ...]) -> tuple[int, bool]:
+    """Delete up to SLICE of the caller's own stats, those that the conditions hold for.
+
+    Return how many these were, and whether there are more. For a caller of no organization all are its own.
+    """
+    searched = await _organizations(tx, caller, conditions, own=True)
+    found = await _found(tx, list(searched), Asked(conditions, limit=SLICE - 1), thorough=True)
+    assert found is not None  # noqa: S101 - a thorough search gives no half answers.
+    deleted = await store.remove_many(tx, orjson.dumps([key.id for key in found]).decode())
+    return deleted, len(found) == SLICE
+
+
+async def page(tx: Tx, *, caller: Caller, asked: Asked, thorough: bool) -> Page | None:
+    """Return a page of the stats that the caller may read. Raises InvalidFields.
+
+    A search that is not thorough looks at a few hundred stats at most, and returns None if that does not fill the page:
+    then ask again, with `store.scan`.
+    """
+    names = await _organizations(tx, caller, asked.conditions, own=False)
+    if isinstance(asked.after, str):
+        asked = asked._replace(after=await _place(tx, names, asked))
+    found = await _found(tx, list(names), asked, thorough=thorough)
+    if found is None:
+        return None
+    shown = found[: asked.limit]
+    fitting = sum(1 for total in accumulate(key.bytes for key in shown) if total <= MAX_PAGE_BYTES)
+    if fitting < len(shown):
+        if not asked.cut:
+            raise invalid("_limit", f"this page has more than {MAX_PAGE_BYTES} bytes of data: ask for fewer stats")
+        shown = shown[: max(fitting, 1)]
+    stored = {each.id: each for each in await store.by_ids(tx, orjson.dumps([key.id for key in shown]).decode())}
+    stats = [_stat(stored[key.id], names[stored[key.id].organization_id]) for key in shown]
+    last = Place(shown[-1].value, shown[-1].id) if shown else None
+    return Page(stats, len(found) > len(shown), last)
+
+
+async def _organizations(tx: Tx, caller: Caller, conditions: Sequence[Condition], *, own: bool) -> dict[int, str]:
+    """Return the names of the organizations in which is searched, by their ids."""
+    names = await organizations.readable(tx, caller=caller)
+    if own and caller.organization_id is not None:
+        names = {caller.organization_id: names[caller.organization_id]}
+    asked = [condition for condition in conditions if condition.field == ORGANIZATION]
+    return {each: name for each, name in names.items() if all(holds_for(one, name) for one in asked)}
+
+
+async def _found(tx: Tx, owners: list[int], asked: Asked, *, thorough: bool) -> list[Key] | None:
+    """Return the keys of up to `limit` stats and one more; None if a search that is not thorough cannot tell."""
+    conditions = (condition for condition in asked.conditions if condition.field != ORGANIZATION)
+    search = Search(tuple(clause for condition in conditions for clause in clauses_of(condition)), asked.order)
+    after = asked.after if isinstance(asked.after, Place) else None
+    if len(owners) > FEW:
+        parts: list[int | str] = [orjson.dumps([{"value": owner} for owner in owners]).decode()]
+    else:
+        parts = list(owners)
+    one = len(parts) == 1
+    most, skip = (asked.limit + 1, asked.skip) if one else (asked.skip + asked.limit + 1, 0)
+    bounded = not thorough and (len(owners) > FEW or not search.is_led())
+    found: list[Key] = []
+    ends: list[Place] = []
+    for part in parts:
+        end = None
+        if bounded:
+            query, values = bound(search, organizations=part, after=after, skip=WINDOW)
+            if key := await tx.one(query, **values):
+                end = Place(key.value, key.id)
+        query, values = keys(search, organizations=part, after=after, up_to=end, most=most, skip=skip)
+        part_found = await tx.all(query, **values)
+        found += part_found
+        if end and len(part_found) < most:
+            ends.append(end)
+    if not one:
+        found.sort(reverse=asked.order.descending)
+        found = found[asked.skip : asked.skip + asked.limit + 1]
+    if not ends:
+        return found
+    # Beyond the place at which the look at an organization ended, its stats are not known.
+    last = found[-1][:2] if len(found) > asked.limit else None
+    known = last and all(last >= end if asked.order.descending else last <= end for end in ends)
+    return found if known else None
+
+
+async def _place(tx: Tx, names: dict[int, str], asked: Asked) -> Place:
+    stat_id = str(asked.after)
+    if asked.order.column == "id":  # Whether it is there any more does not matter.
+        return Place(stat_id, stat_id)
+    found = await store.by_id(tx, stat_id)
+    if found is None or found.organization_id not in names:
+        raise invalid("_after", "must be the id of the last stat of the page before")
+    return Place(getattr(found, asked.order.column), stat_id)
+
+
+async def _owner(tx: Tx, caller: Caller, organization: str) -> tuple[int, str]:
+    """Return whose new stats are: the caller's, else those of the organization that is named, else of the only one."""
+    if caller.organization_id is not None:
+        return caller.organization_id, caller.organization
+    names = await organizations.readable(tx, caller=caller)
+    found = [each for each, name in names.items() if organization in ("", name)]
+    if len(found) != 1:
+        raise invalid("organization", "must be the name of an organization")
+    return found[0], names[found[0]]
+
+
+async def _own(tx: Tx, caller: Caller, stat_id: str) -> Stored:
+    found = await store.by_id(tx, stat_id)
+    if found is None or caller.organization_id not in (None, found.organization_id):
+        raise StatNotFound(stat_id)
+    return found
+
+
+async def _add(tx: Tx, owner: int, contents: Sequence[Values]) -> _Added:
+    known = await _stored_before(tx, owner, contents)
+    added = _Added([], [])
+    for values in contents:
+        found = known.get(str(values["uuid"])) if "uuid" in values else None
+        if found is None:
+            new = _new(tx.now, owner, values)
+            if "uuid" in values:
+                known[new.uuid] = new
+            added.rows.append((*new[:-1], values["leaves"], new.data))
+            added.results.append(new)
+        else:
+            added.results.append(found if _says(found, values) else StatExists(found.uuid, found.id))
+    return added
+
+
+async def _stored_before(tx: Tx, owner: int, contents: Sequence[Values]) -> dict[str, Stored]:
+    uuids = [values["uuid"] for values in contents if "uuid" in values]
+    if not uuids:
+        return {}
+    found = await store.by_uuids(tx, organization_id=owner, uuids=orjson.dumps(uuids).decode())
+    return {each.uuid: each for each in found}
+
+
+def _new(now: int, owner: int, values: Values) -> Stored:
+    filled: Any = {
+        "uuid": str(uuid_utils.uuid4()),
+        "quarter": None,
+        "year": None,
+        "create_time": milliseconds(now),
+        "update_time": milliseconds(now),
+        **_columns(values),
+    }
+    return Stored(id=_ids.next(now), organization_id=owner, **filled)
+
+
+def _says(stored: Stored, values: Values) -> bool:
+    """Whether a stat that is sent again says nothing else than before."""
+    said = {"quarter": None, "year": None, **_columns(values)}
+    return all(getattr(stored, name) == value for name, value in said.items())
+
+
+def _columns(values: Values) -> Values:
+    """Return the values that a stored stat tells again."""
+    return {name: value for name, value in values.items() if name != "leaves"}
+
+
+def _stat(stored: Stored, organization: str) -> Stat:
+    return Stat(stored.id, organization, *stored[2:])

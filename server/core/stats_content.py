@@ -1,0 +1,191 @@
+"""What a stat holds: how a caller's JSON becomes its values, and what is wrong with it, in the documented words."""
+
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+from server.core import exactjson
+from server.core.errors import MAX_VALUE, Fault, InvalidFields, cut
+from server.core.exactjson import Number
+from server.core.stats_leaves import leaves_of, storable
+
+MAX_TYPE = 120  # characters
+LEAST, MOST = -(2**63) + 1, 2**63 - 2  # Of whole numbers. What is beyond in a filter becomes the number beside these.
+REQUIRED = "Field is required"
+BAD_UUID = "Could not convert to UUID: badly formed hexadecimal UUID string"
+_UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)
+_TIME = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})"
+    r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?\s*(Z|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - documented times are naive, in UTC.
+_MICROSECOND = timedelta(microseconds=1)
+
+Values = dict[str, str | int | None]
+"""Some of a stat's columns. `data` is JSON text, and beside it stand its `leaves`."""
+
+
+class _Bad(ValueError):
+    """A field's value cannot be what the field holds."""
+
+
+def read_new(given: Mapping[str, Any]) -> Values:
+    """Return all columns that the caller gives of a new stat. Raises InvalidFields."""
+    return _read({**dict.fromkeys(_REQUIRED), **given})
+
+
+def read_changes(given: Mapping[str, Any]) -> Values:
+    """Return the columns that the caller changes. Raises InvalidFields."""
+    return _read(given)
+
+
+def time_of(text: str) -> int | None:
+    """Return microseconds since 1970 of a time in ISO 8601, without a zone in UTC; None if it is none."""
+    found = _TIME.fullmatch(text.strip())
+    if not found:
+        return None
+    *parts, fraction, zone = found.groups()
+    year, month, day, hour, minute, second = (int(part or 0) for part in parts)
+    micros = int(f"{fraction or '0':0<6.6}")
+    try:
+        whole = datetime(year, month, day, hour, minute, second, micros, _zone(zone))
+        return (whole - _EPOCH) // _MICROSECOND
+    except (ValueError, OverflowError):
+        return None
+
+
+def time_text(micros: int) -> str:
+    """Return a time as it is documented: naive, in UTC, and without a fraction if that is zero."""
+    return (_NAIVE_EPOCH + timedelta(microseconds=micros)).isoformat()
+
+
+def uuid_of(text: str) -> str | None:
+    """Return the UUID in lower case and with its dashes; None if it is none."""
+    return str(uuid.UUID(text)) if _UUID.fullmatch(text) else None
+
+
+def milliseconds(micros: int) -> int:
+    """Return a time without what is below milliseconds."""
+    return micros - micros % 1000
+
+
+def _read(given: Mapping[str, Any]) -> Values:
+    values: Values = {}
+    faults = []
+    for name, reader in _READERS.items():
+        if name not in given:
+            continue
+        if given[name] is None and name in _REQUIRED:
+            faults.append(Fault(name, REQUIRED))
+            continue
+        try:
+            values |= reader(given[name])
+        except _Bad as bad:
+            faults.append(Fault(name, str(bad)))
+    if faults:
+        raise InvalidFields(tuple(faults))
+    if "data" in values:
+        values["leaves"] = leaves_of(given["data"], str(values.get("type", "")))
+    return values
+
+
+def _whole(value: Any) -> int:
+    try:
+        number = int(float(value.text)) if isinstance(value, Number) and not _is_whole(value.text) else _int(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _Bad(f"{cut(_shown(value), MAX_VALUE)} could not be converted to int") from error
+    if not LEAST <= number <= MOST:
+        raise _Bad("Integer value does not fit into 64 bits")
+    return number
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, Number):
+        return int(value.text)
+    if not isinstance(value, int | float | str):  # As None, lists and objects.
+        raise TypeError
+    return int(value)
+
+
+def _is_whole(text: str) -> bool:
+    return not set(text) & set(".eE")
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else exactjson.write(value)
+
+
+def _optional(name: str) -> Callable[[Any], Values]:
+    return lambda value: {name: None if value is None else _whole(value)}
+
+
+def _number(name: str) -> Callable[[Any], Values]:
+    return lambda value: {name: _whole(value)}
+
+
+def _type(value: Any) -> Values:
+    if not isinstance(value, str):
+        raise _Bad("StringField only accepts string values")
+    if len(value) > MAX_TYPE:
+        raise _Bad("String value is too long")
+    if storable(value) != value:
+        raise _Bad("String value has characters that cannot be kept")
+    return {"type": value}
+
+
+def _uuid(value: Any) -> Values:
+    if value is None:
+        return {}
+    found = uuid_of(value) if isinstance(value, str) else None
+    if found is None:
+        raise _Bad(BAD_UUID)
+    return {"uuid": found}
+
+
+def _anr(value: Any) -> Values:
+    if isinstance(value, str) and (found := uuid_of(value)):
+        return {"anr_number": None, "anr_uuid": found}
+    try:
+        return {"anr_number": _whole(value), "anr_uuid": None}
+    except _Bad as bad:
+        raise _Bad(BAD_UUID if isinstance(value, str) else str(bad)) from bad
+
+
+def _time(name: str) -> Callable[[Any], Values]:
+    def read(value: Any) -> Values:
+        if value is None:
+            return {}
+        found = time_of(value) if isinstance(value, str) else None
+        if found is None:
+            raise _Bad(f'cannot parse date "{cut(_shown(value), MAX_VALUE)}"')
+        return {name: milliseconds(found)}
+
+    return read
+
+
+def _zone(text: str | None) -> timezone:
+    if not text or text in "Zz":
+        return UTC
+    sign, hours, minutes = text[0], text[1:3], text[3:].lstrip(":") or "0"
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return timezone(-offset if sign == "-" else offset)
+
+
+_READERS: Mapping[str, Callable[[Any], Values]] = {
+    "uuid": _uuid,
+    "anr": _anr,
+    "type": _type,
+    "day": _number("day"),
+    "week": _number("week"),
+    "month": _number("month"),
+    "quarter": _optional("quarter"),
+    "year": _optional("year"),
+    "data": lambda value: {"data": exactjson.write(value)},
+    "created_at": _time("create_time"),
+    "updated_at": _time("update_time"),
+}
+_REQUIRED = ("anr", "type", "day", "week", "month", "data")

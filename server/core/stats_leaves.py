@@ -1,0 +1,87 @@
+"""What filters see of a stat's `data`: its leaves, as texts that compare as the values do.
+
+A leaf's first letter is its kind, so that values of different kinds are never equal: `s` text, `n` number, `b` truth,
+`z` null, `a` list (with the number of its items), `o` object. Numbers are written so that their order is that of the
+texts, exactly and whatever their size. So both engines compare text by its bytes and nothing else: their own JSON
+functions differ in numbers, and PostgreSQL's refuse text that SQLite's take.
+
+Leaves are found by path, through objects; lists are not entered. A text that is not ASCII has a second leaf, in which
+case is folded, for comparisons that ignore it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from server.core.exactjson import Number, point_and_digits
+
+FOLDED = "~"
+FOLDED_TYPE = "~type"
+NULL, LIST, TEXT, NUMBER = "z", "a", "s", "n"
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL's text, or UTF-8, cannot hold
+_MIDDLE, _MOST = 50_000_000, 49_999_999  # of a number's power of ten
+_COMPLEMENT = str.maketrans("0123456789", "9876543210")
+
+
+def leaves_of(data: Any, type_: str) -> str:
+    """Return the leaves of `data` as JSON: {path: leaf}."""
+    found: dict[str, str] = {}
+    if not type_.isascii():
+        found[FOLDED_TYPE] = type_.casefold()
+    _collect(found, "/", data)
+    return orjson.dumps(found).decode()
+
+
+def path_of(keys: Sequence[str]) -> str:
+    """Return the path that these keys lead along."""
+    return "/" + "/".join(map(_segment, keys))
+
+
+def leaf_of(value: Any) -> str:
+    """Return the leaf of a value."""
+    match value:
+        case str():
+            return TEXT + storable(value)
+        case bool():
+            return "b1" if value else "b0"
+        case int() | float() | Number():
+            return NUMBER + _in_order(value)
+        case None:
+            return NULL
+        case list():
+            return f"{LIST}{len(value)}"
+    return "o"
+
+
+def storable(text: str) -> str:
+    """Return the text as far as both engines can hold it; what they cannot becomes U+FFFD."""
+    return text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("\ufffd", text)
+
+
+def _collect(found: dict[str, str], path: str, value: Any) -> None:
+    found[path] = leaf_of(value)
+    if isinstance(value, str):
+        if not value.isascii():
+            found[FOLDED + path] = TEXT + storable(value.casefold())
+    elif isinstance(value, dict):
+        stem = path if path == "/" else f"{path}/"
+        for key, item in value.items():
+            _collect(found, stem + _segment(key), item)
+
+
+def _segment(key: str) -> str:
+    return key if _PLAIN.fullmatch(key) else quote(key.encode("utf-8", "surrogatepass"), safe="") or "%"
+
+
+def _in_order(number: int | float | Number) -> str:
+    negative, point, digits = point_and_digits(number)
+    if not digits:
+        return "1"
+    power = f"{min(max(point, -_MOST), _MOST) + _MIDDLE:08}"
+    if negative:
+        return "0" + power.translate(_COMPLEMENT) + digits.translate(_COMPLEMENT) + "~"
+    return "2" + power + digits

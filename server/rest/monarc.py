@@ -1,0 +1,314 @@
+"""The monarc API: organizations, and the stats that they pool."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import grpc
+from google.api import httpbody_pb2
+
+from server.core import credentials, errors, exactjson, organizations, stats
+from server.core.caller import Caller, Role
+from server.core.errors import Fault, InvalidFields, StatExists
+from server.core.exactjson import MalformedJson
+from server.core.stats import Stat
+from server.core.stats_content import REQUIRED, Values, read_changes, read_new
+from server.core.stats_filters import Operator
+from server.rest.exchange import BodyBroken, EncodingUnknown, QueryBroken, body_of, headers_of, query_of
+from server.rest.monarc_door import (
+    ORIGINAL_METHOD,
+    STRANGER,
+    body_of_refusal,
+    methods_of,
+    redirect_without_slash,
+)
+from server.rest.monarc_pages import list_text, name_text, stat_text
+from server.rest.monarc_query import DEFAULT_LIMIT, BadQuery, asking, conditions, fields_of, paging_of
+from server.rpc.door import Context, current_caller
+from server.rpc.interceptor import ORIGINAL_PATH
+from server.rpc.paths import path_of
+from server.rpc.refusals import refuse, to_spaced_json
+from server.store.engine import Store
+from taskhouse.rest.v1 import aircloak_pb2, monarc_pb2_grpc
+from taskhouse.rest.v1 import monarc_pb2 as pb
+
+MAX_BODY = 1024 * 1024  # bytes, as sent and as inflated
+INLINE_BODY = 64 * 1024  # bytes; reading more would hold up everybody else, and is done in a thread
+INLINE_STATS = 200  # of a page; as INLINE_BODY
+MAX_BATCH = 1000
+CHUNKED = "x-taskhouse-chunked"  # as the edge tells it: HTTP/2 has no chunks
+DEPRECATED = ("deprecation", "@1590364800")  # Since May 2020 the document calls these paths to be removed.
+ADD_INSTEAD_OF_PUT = {"error": "404 Not Found: Did you mean to use PUT?"}
+_Code = grpc.StatusCode
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
+    """Serves the documented paths."""
+
+    def __init__(self, store: Store, *, strict_filters: bool) -> None:
+        self._store = store
+        self._strict = strict_filters
+
+    async def ListStats(self, request: pb.ListStatsRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
+        """Answer a page of stats."""
+        parameters = await _parameters(context)
+        try:
+            asked, fields = asking(parameters, strict=self._strict)
+        except BadQuery as bad:
+            await _bad(context, str(bad))
+        page = None
+        if asked.is_short:
+            page = await self._store.read(stats.page, caller=_reader(), asked=asked, thorough=False)
+        if page is None:
+            page = await self._store.scan(stats.page, caller=_reader(), asked=asked, thorough=True)
+        assert page is not None  # noqa: S101 - a thorough search gives no half answers.
+        beside = _at_once if len(page.stats) <= INLINE_STATS else asyncio.to_thread
+        return await beside(_page, page, fields)
+
+    async def CreateStat(self, request: pb.CreateStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
+        """Store a stat, or several."""
+        parameters = await _parameters(context)
+        given = await _json(context, request.http_body)
+        if isinstance(given, list):
+            return await self._create_many(context, given, whole=parameters.get("_atomic", "true").lower() != "false")
+        if not isinstance(given, dict):
+            await _bad(context, "JSON data must be a dict.")
+        [stored] = await self._store.write(
+            stats.create, caller=_writer(), contents=[read_new(given)], organization=_organization([given])
+        )
+        assert isinstance(stored, Stat)  # noqa: S101 - a refusal would have been raised.
+        return _answer(stat_text(stored, fields_of(parameters)))
+
+    async def _create_many(self, context: Context, given: list[Any], *, whole: bool) -> httpbody_pb2.HttpBody:
+        if len(given) > MAX_BATCH:
+            await _bad(context, f"There are more than {MAX_BATCH} stats.")
+        read = [_read_item(item) for item in given]
+        refused = [(number, each) for number, each in enumerate(read) if isinstance(each, InvalidFields)]
+        if whole and refused:
+            faults = (
+                Fault(f"{number}.{fault.field}", fault.description) for number, each in refused for fault in each.faults
+            )
+            raise InvalidFields(tuple(faults))
+        contents = [each for each in read if not isinstance(each, InvalidFields)]
+        organization = _organization([item for item in given if isinstance(item, dict)])
+        results = iter(
+            await self._store.write(
+                stats.create, caller=_writer(), contents=contents, organization=organization, whole=whole
+            )
+            if contents
+            else []
+        )
+        items = [each if isinstance(each, InvalidFields) else next(results) for each in read]
+        if whole:
+            return _answer("[" + ", ".join(stat_text(each) for each in items if isinstance(each, Stat)) + "]")
+        await context.send_initial_metadata((("x-taskhouse-status", "207"),))
+        return _answer("[" + ", ".join(map(_result_text, items)) + "]")
+
+    async def PurgeStats(self, request: pb.PurgeStatsRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
+        """Delete old stats."""
+        parameters = await _parameters(context)
+        try:
+            asked = conditions(parameters, strict=True)
+        except BadQuery as bad:
+            await _bad(context, str(bad))
+        age = [
+            one
+            for one in asked
+            if one.field == "created_at" and one.operator in (Operator.LT, Operator.LTE) and not one.negated
+        ]
+        if not age or age[0].values == (None,):
+            await _bad(context, "Say what is old: created_at__lt must be a time.")
+        count, has_more = 0, True
+        while has_more:
+            deleted, has_more = await self._store.write(stats.purge, caller=_writer(), conditions=asked)
+            count += deleted
+        return _answer(f'{{"count": {count}}}')
+
+    async def GetStat(self, request: pb.GetStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
+        """Answer one stat."""
+        parameters = await _parameters(context)
+        stat = await self._store.read(stats.get, caller=_reader(), stat_id=request.stat_id.lower())
+        return _answer(stat_text(stat, fields_of(parameters)))
+
+    async def UpdateStat(self, request: pb.UpdateStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
+        """Change one stat."""
+        parameters = await _parameters(context)
+        given = await _json(context, request.http_body)
+        if not isinstance(given, dict):
+            await _bad(context, "JSON data must be a dict.")
+        stat = await self._store.write(
+            stats.update, caller=_writer(), stat_id=request.stat_id.lower(), values=read_changes(given)
+        )
+        return _answer(stat_text(stat, fields_of(parameters)))
+
+    async def DeleteStat(self, request: pb.DeleteStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
+        """Delete one stat."""
+        await _parameters(context)
+        await self._store.write(stats.delete, caller=_writer(), stat_id=request.stat_id.lower())
+        return _answer("{}")
+
+    async def ListOrganizations(self, request: pb.ListOrganizationsRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
+        """Answer a page of names."""
+        parameters = await _parameters(context)
+        try:
+            skip, limit = paging_of(parameters, most=DEFAULT_LIMIT)
+        except BadQuery as bad:
+            await _bad(context, str(bad))
+        names = await self._names(skip=skip, most=limit + 1)
+        await context.send_initial_metadata((DEPRECATED,))
+        return _answer(list_text(map(name_text, names[:limit]), has_more=len(names) > limit))
+
+    async def GetOrganization(self, request: pb.GetOrganizationRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
+        """Answer one name."""
+        await _parameters(context)
+        caller = current_caller()
+        every = caller.role in (Role.MONARC_ADMIN, Role.STRANGER)
+        known = await self._store.read(organizations.is_readable, caller=caller, name=request.name, every=every)
+        if not known:
+            raise errors.OrganizationNotFound(request.name)
+        await context.send_initial_metadata((DEPRECATED,))
+        return _answer(name_text(request.name))
+
+    async def CreateOrganization(  # noqa: N802 - as generated.
+        self, request: pb.CreateOrganizationRequest, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        """Create an organization and its token."""
+        await _parameters(context)
+        given = await _json(context, request.http_body)
+        if not isinstance(given, dict):
+            await _bad(context, "JSON data must be a dict.")
+        name, token = given.get("name"), given.get("token")
+        faults = []
+        if not isinstance(name, str):
+            faults.append(Fault("name", REQUIRED if name is None else "StringField only accepts string values"))
+        if token is not None and not isinstance(token, str):
+            faults.append(Fault("token", "StringField only accepts string values"))
+        credentials.refuse_if(faults)
+        secret = credentials.make_token("monarc") if token is None else str(token)
+        created = await self._store.write(
+            credentials.found_organization,
+            caller=current_caller(),
+            name=str(name),
+            digest=credentials.token_digest(secret),
+        )
+        await context.send_initial_metadata((DEPRECATED,))
+        return _answer(to_spaced_json({"name": created.name} | ({"token": secret} if token is None else {})))
+
+    async def AnswerOther(  # noqa: N802 - as generated.
+        self,
+        request: aircloak_pb2.AnswerOtherRequest,  # noqa: ARG002 - as generated.
+        context: Context,
+    ) -> httpbody_pb2.HttpBody:
+        """Answer what no path answers: 404, 405, OPTIONS, or 308."""
+        await redirect_without_slash(context)
+        headers = headers_of(context)
+        path, method = path_of(headers[ORIGINAL_PATH]), headers.get(ORIGINAL_METHOD, "")
+        methods = methods_of(path)
+        if not methods or (
+            method in methods and method != "OPTIONS"
+        ):  # Or it is spelled so that its rpc does not match.
+            raise errors.NotServed
+        allow = ", ".join(methods)
+        if method == "POST":
+            await refuse(context, _Code.NOT_FOUND, 404, ADD_INSTEAD_OF_PUT, spaced=True)
+        if method != "OPTIONS":
+            await refuse(context, _Code.UNIMPLEMENTED, 405, {"error": "Method not allowed."}, spaced=True, allow=allow)
+        await context.send_initial_metadata((("allow", allow),))
+        return httpbody_pb2.HttpBody()
+
+    async def _names(self, *, skip: int, most: int) -> list[str]:
+        caller = current_caller()
+        every = caller.role in (Role.MONARC_ADMIN, Role.STRANGER)
+        return await self._store.read(organizations.names, every=every, caller=caller, skip=skip, most=most)
+
+
+def _reader() -> Caller:
+    """Return who reads: where no key is needed, everybody reads everything."""
+    caller = current_caller()
+    return STRANGER if caller.role is Role.STRANGER else caller
+
+
+_writer = current_caller
+
+
+def _organization(given: list[dict[str, Any]]) -> str:
+    """Return the organization that new stats name: looked at only for callers of none."""
+    caller = current_caller()
+    if caller.organization_id is not None:
+        return ""
+    names = {item.get("organization") for item in given}
+    if len(names) > 1:
+        raise errors.invalid("organization", "must be the same for all stats of one request")
+    name = names.pop() if names else None
+    if name is not None and not isinstance(name, str):
+        raise errors.invalid("organization", "StringField only accepts string values")
+    return name or ""
+
+
+def _read_item(item: Any) -> Values | InvalidFields:
+    if not isinstance(item, dict):
+        return errors.invalid("stat", "JSON data must be a dict.")
+    try:
+        return read_new(item)
+    except InvalidFields as refusal:
+        return refusal
+
+
+def _result_text(result: Stat | StatExists | InvalidFields) -> str:
+    if isinstance(result, Stat):
+        return f'{{"status": 200, "data": {stat_text(result)}}}'
+    status = 409 if isinstance(result, StatExists) else 400
+    return to_spaced_json({"status": status} | body_of_refusal(result))
+
+
+def _page(page: stats.Page, fields: frozenset[str] | None) -> httpbody_pb2.HttpBody:
+    return _answer(list_text([stat_text(stat, fields) for stat in page.stats], has_more=page.has_more))
+
+
+def _answer(text: str) -> httpbody_pb2.HttpBody:
+    return httpbody_pb2.HttpBody(content_type="application/json", data=text.encode())
+
+
+async def _parameters(context: Context) -> Mapping[str, str]:
+    """Return the query of a path that ends in its slash."""
+    headers = headers_of(context)
+    if not headers[ORIGINAL_PATH].partition("?")[0].endswith("/"):
+        await redirect_without_slash(context)
+    try:
+        return query_of(headers)
+    except QueryBroken:
+        await _bad(context, "The query is not UTF-8.")
+
+
+async def _json(context: Context, sent: httpbody_pb2.HttpBody) -> Any:
+    headers = headers_of(context)
+    if CHUNKED in headers:
+        await _bad(context, "Chunked Transfer-Encoding is not supported.")
+    if sent.content_type and "json" not in sent.content_type.lower():
+        await _bad(context, "Please send valid JSON with a 'Content-Type: application/json' header.")
+    beside = _at_once if len(sent.data) <= INLINE_BODY and "content-encoding" not in headers else asyncio.to_thread
+    try:
+        return await beside(_read, sent, headers)
+    except EncodingUnknown:
+        await refuse(
+            context, _Code.INVALID_ARGUMENT, 415, {"error": "The content encoding is not supported."}, spaced=True
+        )
+    except MalformedJson as malformed:
+        await _bad(context, f"The request contains invalid JSON{f': {malformed}' if malformed.args else ''}.")
+    except (BodyBroken, UnicodeDecodeError):
+        await _bad(context, "The request contains invalid JSON.")
+
+
+def _read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> Any:
+    return exactjson.read(body_of(sent, headers, max_bytes=MAX_BODY).decode())
+
+
+async def _bad(context: Context, error: str) -> NoReturn:
+    await refuse(context, _Code.INVALID_ARGUMENT, 400, {"error": errors.cut(error, 1000)}, spaced=True)
+
+
+async def _at_once(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return work(*args, **kwargs)

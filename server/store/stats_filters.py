@@ -1,0 +1,353 @@
+"""Searches for stats: conditions compiled to SQL that an index drives, and that means the same on both engines.
+
+A search names its shape (which columns are compared how, and the order); the values are parameters. Shapes that were
+seen are kept, up to MAX_SHAPES.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    Text,
+    and_,
+    bindparam,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from server.store.engine import OneTimeQuery, Query
+from server.store.lists import records, texts
+from server.store.stats import STATS
+
+MAX_SHAPES = 500
+LEAF = "leaf"
+LEADERS = (
+    "id", "uuid", "anr_uuid", "anr_number", "create_time", "day", "week", "month", "quarter", "type", "year",
+)  # fmt: skip
+"""The columns that have an index, those with the fewest stats a value first."""
+
+_S = STATS.c
+
+
+class Test(Enum):
+    """How a column, or a leaf, is compared with its values."""
+
+    EQUAL = auto()
+    MISSING = auto()
+    PRESENT = auto()
+    GREATER = auto()
+    GREATER_OR_EQUAL = auto()
+    LESS = auto()
+    LESS_OR_EQUAL = auto()
+    BETWEEN = auto()  # the two values, both of them excluded
+    FROM = auto()  # the two values, the second excluded
+    UP_TO = auto()  # the two values
+    ONE_OF = auto()  # a JSON list of texts
+    ONE_OF_NUMBERS = auto()  # a JSON list of {"value": …}
+    CONTAINS = auto()
+    STARTS_WITH = auto()
+    ENDS_WITH = auto()
+    EQUAL_FOLDED = auto()
+    CONTAINS_FOLDED = auto()
+    STARTS_WITH_FOLDED = auto()
+    ENDS_WITH_FOLDED = auto()
+
+
+FOLDED = frozenset({Test.EQUAL_FOLDED, Test.CONTAINS_FOLDED, Test.STARTS_WITH_FOLDED, Test.ENDS_WITH_FOLDED})
+_WITHIN = frozenset({Test.CONTAINS, Test.STARTS_WITH, Test.ENDS_WITH}) | FOLDED
+
+
+class Term(NamedTuple):
+    """One comparison. Of a leaf, `paths` are its path and that of its folded twin."""
+
+    column: str  # or LEAF
+    test: Test
+    values: tuple[int | str, ...] = ()
+    paths: tuple[str, str] = ("", "")
+
+
+class Clause(NamedTuple):
+    """What holds if any of the terms does, or, negated, if none does."""
+
+    terms: tuple[Term, ...]
+    negated: bool = False
+
+
+class Order(NamedTuple):
+    """The order of stats: by a column and then by id, both of them descending or none."""
+
+    column: str = "id"
+    descending: bool = False
+
+
+class Place(NamedTuple):
+    """A place in an order: the value of its column (of an order by id, the id), and the id."""
+
+    value: int | str
+    id: str
+
+
+class Key(NamedTuple):
+    """A stat that was found, and the bytes of its data."""
+
+    value: int | str
+    id: str
+    bytes: int
+
+
+class _Shape(NamedTuple):
+    clauses: tuple[tuple[tuple[tuple[str, Test], ...], bool], ...]
+    order: Order
+    many: bool  # organizations, in a list; else one
+    after: bool
+    up_to: bool
+    bound: bool  # the query for the place at which a look ends, instead of the stats
+
+
+class Search(NamedTuple):
+    """What is searched for, in one organization or in several."""
+
+    clauses: tuple[Clause, ...]
+    order: Order
+
+    def is_led(self) -> bool:
+        """Say whether the order of an index alone finds the stats, with nothing on the way to be left out."""
+        return len(self.clauses) == (0 if leader_of(self) is None else 1)
+
+
+def leader_of(search: Search) -> Clause | None:
+    """Return the condition whose index finds the stats in their order: an equality, if they are ordered by id."""
+    if search.order.column != "id":
+        return None
+    leaders = {
+        clause.terms[0].column: clause
+        for clause in search.clauses
+        if len(clause.terms) == 1 and not clause.negated and clause.terms[0].test is Test.EQUAL
+    }
+    return next((leaders[name] for name in LEADERS if name in leaders), None)
+
+
+def keys(
+    search: Search, *, organizations: int | str, after: Place | None, up_to: Place | None, most: int, skip: int
+) -> tuple[Query[Key], dict[str, Any]]:
+    """Return the query for up to `most` stats of an organization (or a JSON list [{"value": id}, …]), and its values.
+
+    They are those after the place `after` and up to the place `up_to`, without the first `skip`.
+    """
+    return _asked(search, organizations, after, up_to, bound=False, most=most, skip=skip)
+
+
+def bound(
+    search: Search, *, organizations: int | str, after: Place | None, skip: int
+) -> tuple[Query[Key], dict[str, Any]]:
+    """Return the query for the place of the row with the number `skip` of those that the index goes through."""
+    leader = leader_of(search)
+    led = Search((leader,) if leader else (), search.order)
+    return _asked(led, organizations, after, None, bound=True, most=1, skip=skip)
+
+
+_queries: dict[_Shape, Query[Key]] = {}
+
+
+def _asked(
+    search: Search, organizations: int | str, after: Place | None, up_to: Place | None, *, bound: bool, **limits: int
+) -> tuple[Query[Key], dict[str, Any]]:
+    shape = _Shape(
+        tuple((tuple((term.column, term.test) for term in terms), negated) for terms, negated in search.clauses),
+        search.order,
+        isinstance(organizations, str),
+        after is not None,
+        up_to is not None,
+        bound,
+    )
+    query = _queries.get(shape)
+    if query is None:
+        leader = leader_of(search)
+        statement = _statement(shape, search.clauses.index(leader) if leader else None)
+        if len(_queries) < MAX_SHAPES:
+            query = _queries[shape] = Query(statement, Key)
+        else:
+            query = OneTimeQuery(statement, Key)
+    values: dict[str, Any] = {"organizations": organizations, **limits}
+    for name, place in (("after", after), ("up_to", up_to)):
+        if place:
+            values |= {f"{name}_value": place.value, f"{name}_id": place.id}
+    for number, clause in enumerate(search.clauses):
+        for position, term in enumerate(clause.terms):
+            name = f"p{number}_{position}"
+            values |= {f"{name}_{at}": value for at, value in enumerate(term.values)}
+            if term.column == LEAF or term.test in FOLDED:
+                values |= {f"{name}_path": term.paths[0], f"{name}_folded": term.paths[1]}
+    return query, values
+
+
+def _statement(shape: _Shape, leader: int | None) -> Select[Any]:
+    ordered = _S[shape.order.column]
+    place = (_S.id,) if shape.order.column == "id" else (ordered, _S.id)
+    conditions: list[ColumnElement[bool]] = []
+    if shape.many:
+        numbers = records("organizations", value=BigInteger)
+        conditions.append(Indexless(_S.organization_id, type_=BigInteger()).in_(select(numbers.c.value)))
+    else:
+        conditions.append(_S.organization_id == bindparam("organizations"))
+    if shape.after:
+        later = operator.lt if shape.order.descending else operator.gt
+        conditions.append(later(_row(place), _row(_parameters("after", place))))
+    if shape.up_to:
+        until = operator.ge if shape.order.descending else operator.le
+        conditions.append(until(_row(place), _row(_parameters("up_to", place))))
+    for number, (terms, negated) in enumerate(shape.clauses):
+        some = or_(
+            false(),
+            *(
+                _term(column, test, f"p{number}_{position}", leads=number == leader and not shape.many)
+                for position, (column, test) in enumerate(terms)
+            ),
+        )
+        conditions.append(not_(some) if negated else some)
+    size = func.octet_length(_S.data) if not shape.bound else func.length(_S.id)
+    return (
+        select(ordered, _S.id, size)
+        .where(*conditions)
+        .order_by(*(column.desc() if shape.order.descending else column for column in place))
+        .limit(bindparam("most", type_=Integer))
+        .offset(bindparam("skip", type_=Integer))
+    )
+
+
+def _row(columns: tuple[ColumnElement[Any], ...]) -> ColumnElement[Any]:
+    return columns[0] if len(columns) == 1 else tuple_(*columns)
+
+
+def _parameters(name: str, place: tuple[ColumnElement[Any], ...]) -> tuple[ColumnElement[Any], ...]:
+    found = [bindparam(f"{name}_{what}", type_=c.type) for what, c in zip(("value", "id"), place, strict=False)]
+    return tuple(found)
+
+
+def _term(column: str, test: Test, name: str, *, leads: bool) -> ColumnElement[bool]:
+    """Return the comparison, which is never NULL, so that its negation means the opposite."""
+    numeric = column != LEAF and isinstance(_S[column].type, BigInteger)
+    kind: BigInteger | Text = BigInteger() if numeric else Text()
+    if column == LEAF:
+        found: ColumnElement[Any] = Leaf(_S.leaves, bindparam(f"{name}_path", type_=Text()))
+        if test in FOLDED:
+            found = func.coalesce(Leaf(_S.leaves, bindparam(f"{name}_folded", type_=Text())), found)
+    elif test in FOLDED and column == "type":
+        found = func.coalesce(Leaf(_S.leaves, bindparam(f"{name}_folded", type_=Text())), _S.type)
+    else:
+        found = _S[column] if leads else Indexless(_S[column], type_=kind)
+    if test is Test.MISSING:
+        return found.is_(None)
+    if test is Test.PRESENT:
+        return found.is_not(None)
+    values = [bindparam(f"{name}_{at}", type_=kind) for at in range(2)]
+    if column == LEAF and test in _WITHIN:
+        is_text = and_(found >= "s", found < "t")
+        return and_(found.is_not(None), is_text, _TESTS[test](func.substr(found, 2), values))
+    tested = _TESTS[test](found, values)
+    return tested if leads else and_(found.is_not(None), tested)
+
+
+def _starts(text: ColumnElement[Any], start: ColumnElement[Any]) -> ColumnElement[bool]:
+    return func.substr(text, 1, func.length(start)) == start
+
+
+def _ends(text: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[bool]:
+    rest = func.length(text) - func.length(end)
+    return and_(rest >= 0, func.substr(text, rest + 1) == end)
+
+
+_Values = list[BindParameter[Any]]
+_TESTS: Mapping[Test, Callable[[ColumnElement[Any], _Values], ColumnElement[bool]]] = {
+    Test.EQUAL: lambda x, v: x == v[0],
+    Test.GREATER: lambda x, v: x > v[0],
+    Test.GREATER_OR_EQUAL: lambda x, v: x >= v[0],
+    Test.LESS: lambda x, v: x < v[0],
+    Test.LESS_OR_EQUAL: lambda x, v: x <= v[0],
+    Test.BETWEEN: lambda x, v: and_(x > v[0], x < v[1]),
+    Test.FROM: lambda x, v: and_(x >= v[0], x < v[1]),
+    Test.UP_TO: lambda x, v: and_(x >= v[0], x <= v[1]),
+    Test.ONE_OF: lambda x, v: x.in_(select(texts(str(v[0].key)).c.value)),
+    Test.ONE_OF_NUMBERS: lambda x, v: x.in_(select(records(str(v[0].key), value=BigInteger).c.value)),
+    Test.CONTAINS: lambda x, v: Position(x, v[0]) > 0,
+    Test.STARTS_WITH: lambda x, v: _starts(x, v[0]),
+    Test.ENDS_WITH: lambda x, v: _ends(x, v[0]),
+    # On both engines these texts' lower() is that of ASCII; what else has cases was folded when it was stored.
+    Test.EQUAL_FOLDED: lambda x, v: func.lower(x) == v[0],
+    Test.CONTAINS_FOLDED: lambda x, v: Position(func.lower(x), v[0]) > 0,
+    Test.STARTS_WITH_FOLDED: lambda x, v: _starts(func.lower(x), v[0]),
+    Test.ENDS_WITH_FOLDED: lambda x, v: _ends(func.lower(x), v[0]),
+}
+
+
+class Leaf(FunctionElement[str]):
+    """A leaf at a path, compared by its bytes; NULL if there is none."""
+
+    type = String()
+    inherit_cache = True
+    name = "leaf"
+
+
+class Position(FunctionElement[int]):
+    """Where in a text another begins, from 1; 0 if it does not."""
+
+    type = Integer()
+    inherit_cache = True
+    name = "position_of"
+
+
+class Indexless(FunctionElement[Any]):
+    """A column, for SQLite to find nothing by: without statistics it would take any index that fits."""
+
+    inherit_cache = True
+    name = "indexless"
+
+    def __init__(self, column: ColumnElement[Any], *, type_: Any) -> None:
+        super().__init__(column)
+        self.type = type_
+
+
+@compiles(Leaf, "sqlite")
+def _leaf_on_sqlite(element: Leaf, compiler: Any, **options: Any) -> str:
+    leaves, path = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({leaves} ->> {path})"
+
+
+@compiles(Leaf, "postgresql")
+def _leaf_on_postgresql(element: Leaf, compiler: Any, **options: Any) -> str:
+    leaves, path = (compiler.process(clause, **options) for clause in element.clauses)
+    return f'((CAST({leaves} AS JSON) ->> {path}) COLLATE "C")'
+
+
+@compiles(Position, "sqlite")
+def _position_on_sqlite(element: Position, compiler: Any, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)})"
+
+
+@compiles(Position, "postgresql")
+def _position_on_postgresql(element: Position, compiler: Any, **options: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **options)})"
+
+
+@compiles(Indexless, "sqlite")
+def _indexless_on_sqlite(element: Indexless, compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(element.clauses, **options)}"
+
+
+@compiles(Indexless, "postgresql")
+def _indexless_on_postgresql(element: Indexless, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
