@@ -22,12 +22,12 @@ from server.store.address import DatabaseAddress, PostgresAddress
 SETTINGS = """
 fsync = off
 full_page_writes = off
-synchronous_commit = off
 wal_level = minimal
 max_wal_senders = 0
 max_connections = 200
 shared_buffers = 32MB
 autovacuum = off
+deadlock_timeout = 20ms
 password_encryption = 'scram-sha-256'
 """
 WATCHER = """
@@ -71,7 +71,7 @@ class Postgres:
     """A running server."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._numbers = count()
         self._server = _server(folder / "data")
         self.start()
@@ -80,7 +80,7 @@ class Postgres:
         """Start the server, at first or again; it ends with this process, however that happens."""
         self._server.ensure_postgres_running()
         pid = self._server.get_pid()
-        command = ["sh", "-c", WATCHER, "sh", str(pid), str(self._folder)]
+        command = ["sh", "-c", WATCHER, "sh", str(pid), str(self.folder)]
         self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
     def stop(self, *, keep: bool = False) -> None:
@@ -89,7 +89,7 @@ class Postgres:
 
     def address(self, database: str, *, user: str = "postgres") -> PostgresAddress:
         """Return the address of one of its databases. `user` may be NAME:PASSWORD."""
-        return PostgresAddress.parse(f"postgresql://{user}@/{database}?host={self._folder / 'data'}")
+        return PostgresAddress.parse(f"postgresql://{user}@/{database}?host={self.folder / 'data'}")
 
     def run(self, *statements: str, database: str = "postgres") -> None:
         """Run statements that are not ours to test."""
@@ -107,10 +107,10 @@ class Postgres:
         self.run(WIPE, database="empty")
         return self.address("empty")
 
-    def migrated(self) -> PostgresAddress:
-        """Return a new, migrated database."""
-        name = f"new_{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
+    def fresh(self, *, template: str = "template1") -> PostgresAddress:
+        """Return a new database: with nothing in it, or migrated if `template` is "template"."""
+        name = f"fresh_{next(self._numbers)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return self.address(name)
 
 

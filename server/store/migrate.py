@@ -53,8 +53,10 @@ def _check(address: DatabaseAddress, revision: str | None) -> None:
             f"the database {address} is of a newer taskhouse (schema {revision}, this one knows {REVISION}):"
             " install that version"
         )
-    where = f"--data {shlex.quote(str(address.parent))}" if isinstance(address, Path) else "with the same --database"
-    raise SchemaMismatch(f"the database {address} is not at schema {REVISION}: run `taskhouse db upgrade {where}`")
+    remedy = "run `taskhouse db upgrade` with the same --database"
+    if isinstance(address, Path):
+        remedy = f"run `taskhouse db upgrade --data {shlex.quote(str(address.parent))}`"
+    raise SchemaMismatch(f"the database {address} is not at schema {REVISION}: {remedy}")
 
 
 def _is_newer(revision: str | None) -> bool:

@@ -224,9 +224,8 @@ class PostgresStore:
             try:
                 value = await verb(self._tx(connection), *args, **kwargs)
             except BaseException:
-                if not connection.is_closed():
-                    with suppress(*FAILURES):  # Then the connection is of no more use, and its end rolls back.
-                        await connection.execute("ROLLBACK")
+                with suppress(*FAILURES):  # Then the connection is of no more use, and its end rolls back.
+                    await connection.execute("ROLLBACK")
                 raise
             if await connection.execute("COMMIT") != "COMMIT":
                 raise RuntimeError("a verb went on after a statement of it had failed")
@@ -246,7 +245,8 @@ class PostgresStore:
                 try:
                     yield connection
                 finally:
-                    lost = connection.is_closed()
+                    with suppress(asyncpg.InterfaceError):  # Then the pool has dropped it already.
+                        lost = connection.is_closed()
         except FAILURES as error:
             ours = isinstance(error, _OURS) and not isinstance(error, asyncpg.InsufficientPrivilegeError)
             if isinstance(error, _COLLISIONS) or (ours and not lost):

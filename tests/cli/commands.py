@@ -9,6 +9,9 @@ import pytest
 from server.cli.main import run
 
 
+BOTH = pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+
+
 class Done(NamedTuple):
     """What a command did."""
 
