@@ -25,6 +25,9 @@ run: setup ## Start the house on SQLite, upload the sample data, run a task, sho
 test: setup ## Run every test: real Envoy, real certificates
 	@$(BIN)/pytest -n auto $(ARGS)
 
+soak: setup ## Kill parts of houses CYCLES=1000 times on each engine, and count what is left (SEED=n repeats an order)
+	@CYCLES=$(or $(CYCLES),1000) SEED=$(or $(SEED),$$RANDOM) $(BIN)/pytest -n 2 tests/chaos/test_kills.py
+
 lint: setup ## ruff, mypy, import-linter, buf
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -52,4 +55,4 @@ requirements: setup ## Pin the newest versions of what pyproject.toml names (nee
 
 COMPILE := --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup run test lint gen node bench bench-work requirements
+.PHONY: help setup run test soak lint gen node bench bench-work requirements
