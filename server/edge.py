@@ -152,6 +152,7 @@ def command(config: EdgeConfig) -> list[str]:
         *(str(find_envoy()), "--config-path", str(rendered_path(config))),
         *("--concurrency", str(config.concurrency)),
         *("--file-flush-interval-msec", "250"),  # of the log lines that the template asks for
+        *("--drain-strategy", "immediate", "--drain-time-s", "10"),  # for connections, after a drain was asked for
         "--disable-hot-restart",  # it claims a name that is one per host; we never use it
         *("--log-level", "warning", "--log-format", "%Y-%m-%dT%T.%eZ edge %l: %v"),
     ]

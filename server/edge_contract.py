@@ -24,7 +24,6 @@ class Contract:
     typed_ignored: tuple[str, ...]  # query parameters that would override a field of the path
     rest_ignored: tuple[str, ...]
     typed_paths: Mapping[str, tuple[str, ...]]  # each with the HTTP methods that it has
-    typed_watches: tuple[str, ...]  # those of them whose answer is a stream
     prefixes: tuple[str, ...]
     streams: tuple[str, ...]  # to which clients send many messages
     watches: tuple[str, ...]  # to which they send one, and many come back
@@ -56,7 +55,6 @@ def read_contract(descriptors: Path) -> Contract:
         typed_ignored=_path_fields(typed),
         rest_ignored=_path_fields(rest),
         typed_paths=_http_methods(typed),
-        typed_watches=tuple(_http_methods([method for method in typed if method in watches])),
         prefixes=(*_unique(f"/{method.service}/" for method in methods), HEALTH),
         streams=tuple(method.path for method in methods if method.sends_many),
         watches=tuple(method.path for method in watches),

@@ -146,11 +146,12 @@ class _AdminConnection(http.client.HTTPConnection):
 
 
 def _drain(data: Path) -> None:
-    """Have Envoy accept no new connections; those that exist go on. If it cannot be asked, so be it."""
+    """Have Envoy accept no new connections and end those that exist with their next answer. If it cannot, so be it."""
     connection = _AdminConnection(admin_socket(data))
     try:
-        connection.request("POST", "/drain_listeners")
-        connection.getresponse().read()
+        for path in ("/healthcheck/fail", "/drain_listeners"):
+            connection.request("POST", path)
+            connection.getresponse().read()
     except (OSError, http.client.HTTPException) as error:
         say(f"{FATAL}envoy was not drained: {error}\n")
     finally:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from tests.bench import bulk_insert, results_page
+from tests.bench import bulk_insert, results_page, two_servers
 from tests.bench.house import running, start_seconds
 
 with tempfile.TemporaryDirectory() as temporary:
@@ -17,3 +17,4 @@ with tempfile.TemporaryDirectory() as temporary:
     )
     results_page.measure(folder)
     bulk_insert.measure(folder)
+    two_servers.measure(folder)

@@ -107,6 +107,14 @@ def test_every_stream_is_routed_as_one():
     assert not set(CONTRACT.streams) & set(CONTRACT.watches)
 
 
+def test_no_stream_has_a_json_path():
+    """Or it needs a route without a timeout in routes.yaml.j2, as gRPC's streams have."""
+    files = descriptor_pb2.FileDescriptorSet.FromString(edges.find_descriptors().read_bytes()).file
+    for method in (method for file in files for service in file.service for method in service.method):
+        if method.client_streaming or method.server_streaming:
+            assert method.options.Extensions[annotations_pb2.http].WhichOneof("pattern") is None
+
+
 def test_typed_paths_have_their_methods():
     assert CONTRACT.typed_paths["/v1/tasks/?"] == ("GET", "POST")
     assert CONTRACT.typed_paths["/v1/tasks/[^/:]+:cancel/?"] == ("POST",)

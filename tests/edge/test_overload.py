@@ -272,16 +272,19 @@ def test_streams_and_calls_outlive_their_connection(brief_edge):
         assert len(list(work_pb2_grpc.WorkServiceStub(channel).Work(requests()))) == 2
 
 
-def test_a_drain_lets_what_is_under_way_go_on(edge_with):
-    edge = edge_with("drained")
+@pytest.mark.parametrize("way", ["/drain_listeners?graceful", "/healthcheck/fail"])
+def test_a_drain_ends_connections_with_their_next_answer_and_no_stream(edge_with, way):
+    edge = edge_with(f"drained{len(way)}")
     hello = work_pb2.WorkRequest(hello=work_pb2.Hello(worker="w"))
 
     def requests():
         yield hello
         with edge.plain() as client:
-            assert client.get("/health").status_code == 200
-            edge.admin("/drain_listeners?graceful", "POST")
-            wait_for(lambda: client.get("/health").headers.get("connection") == "close", "the wish to close")
+            assert "connection" not in client.get("/health").headers
+            edge.admin(way, "POST")
+            assert client.get("/health").headers["connection"] == "close"
+        stub = tasks_pb2_grpc.TaskServiceStub(channel)
+        assert stub.GetTask(tasks_pb2.GetTaskRequest(task_id="a")).id == "a"  # beside the stream, with its GOAWAY
         yield hello
 
     with edge.channel() as channel:

@@ -189,3 +189,15 @@ def test_a_server_may_die_and_come_back(host):
         host.start_server(1)
         for _ in range(20):
             assert client.get("/health").status_code == 200
+
+
+def test_a_whole_house_can_do_without_its_plain_listener(tmp_path):
+    port = free_port()
+    arguments = ["up", "--data", str(tmp_path / "data"), "--http", "off", "--https", f"127.0.0.1:{port}"]
+    with running([str(COMMAND), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as house:
+        assert house.stdout.readline() == f"ready https=https://127.0.0.1:{port}\n".encode()
+        context = ssl.create_default_context(cafile=str(tmp_path / "data" / "ca.pem"))
+        answer = httpx.get(f"https://localhost:{port}/health", verify=context, trust_env=False)
+        assert answer.json() == {"status": "SERVING"}
+        house.terminate()
+        assert house.wait(60) == 0
