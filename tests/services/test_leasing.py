@@ -1,4 +1,4 @@
-"""Leasing, when looking and doing disagree."""
+"""Leasing, when looking and doing disagree, and when a clock or a store cannot be relied on."""
 
 import asyncio
 
@@ -7,6 +7,8 @@ import pytest
 from server.core import work
 from server.core.work import Granted, Lease, LeaseName, Look, Session
 from server.services.leasing import Leasing, Seat
+from server.store.engine import StoreUnavailable
+from tests.core.scenes import ACTION, Worker, later, organization, task
 
 SESSION = Session("s", 1)
 READY = frozenset({("icloud", "fetch-data")})
@@ -63,3 +65,66 @@ async def test_what_could_not_be_done_is_not_tried_again_without_a_pause(store):
 )
 async def test_after_something_was_done_it_looks_again_at_once(store):
     assert await wait_after(store) == 0
+
+
+def set_forward(store, monkeypatch, hours: int) -> None:
+    now = store._clock.now
+    monkeypatch.setattr(store._clock, "now", lambda: now() + hours * 3600 * work.SECOND)
+
+
+async def seated(store, leasing: Leasing, session: Session) -> Seat:
+    seat = Seat(session, frozenset({ACTION}), 5, asyncio.Event())
+    leasing._seats[session] = seat
+    await leasing._attend()
+    return seat
+
+
+async def test_a_clock_that_is_set_ends_no_session_whose_worker_lives(store, monkeypatch):
+    await task(store, await organization(store))
+    lively, dead = await Worker.seated(store), await Worker.seated(store)
+    [lease] = await lively.lease()
+    leasing = Leasing(store, asyncio.Event())
+    seats = [await seated(store, leasing, worker.session) for worker in (lively, dead)]
+    set_forward(store, monkeypatch, hours=1)
+    await leasing._attend()
+    assert [seat.lost for seat in seats] == [False, False]
+    assert await store.write_guarded(work.renew, sessions=[lively.session]) == [True]
+    leasing._sweep_time = 0  # A session's time later.
+    await leasing._attend()
+    assert [seat.lost for seat in seats] == [False, True]
+    assert await lively.complete(lease) == ""
+
+
+async def test_a_clock_that_goes_on_evenly_keeps_nobody_waiting(store):
+    worker = await Worker.seated(store)
+    leasing = Leasing(store, asyncio.Event())
+    seat = await seated(store, leasing, worker.session)
+    await store.write_guarded(later, -11, work.renew, sessions=[worker.session])
+    await leasing._attend()
+    assert seat.lost
+
+
+async def test_after_the_store_was_away_workers_have_the_time_to_renew_their_sessions(monkeypatch):
+    looks = [StoreUnavailable("away"), look(expired=True)]
+    seen = asyncio.Event()
+
+    class Returning(Store):
+        async def read(self, verb, **_):
+            if not looks:
+                seen.set()
+                await asyncio.Event().wait()
+            answer = looks.pop(0)
+            if isinstance(answer, StoreUnavailable):
+                raise answer
+            return answer
+
+    monkeypatch.setattr("server.services.leasing.RETRY_SECONDS", 0)
+    leasing = Leasing(Returning(look()), asyncio.Event())  # It has no answer to a sweep.
+    serving = asyncio.ensure_future(leasing._serve())
+    leasing.poke()
+    async with asyncio.timeout(5):
+        while not seen.is_set():
+            leasing.poke()
+            await asyncio.wait({serving}, timeout=0.01)
+            assert not serving.done(), serving.result()
+    serving.cancel()

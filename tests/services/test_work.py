@@ -131,6 +131,33 @@ async def test_a_worker_holds_no_more_leases_than_it_has_room_for(stream, store,
     assert [lease.task_id for lease in await stream.leases()] == created[3:]
 
 
+async def test_a_worker_of_an_action_that_nobody_asks_for_waits_without_harm(stream, channel, token, store, caller):
+    await stream.hello(actions=[pb.ActionName(service="nobody", action="asks")])
+    other = Stream(channel, token)
+    await other.hello()
+    created = await task(store, caller)
+    assert [lease.task_id for lease in await other.leases()] == [created.id]
+    await stream.say(renewal=pb.Renewal())
+    assert await stream.report(completed(pb.LeaseName(task_id=created.id, attempt=1))) == ["LEASE_ENDED"]
+
+
+async def test_many_workers_that_report_at_once_each_hear_their_own_answers(channel, token, store, caller):
+    streams = [Stream(channel, token) for _ in range(10)]
+    for _ in range(20):
+        await task(store, caller)
+    for one in streams:
+        await one.hello(capacity=2)
+    leases = [await one.leases(2) for one in streams]
+    answers = await asyncio.gather(
+        *(one.report(completed(mine), completed(mine)) for one, (mine, _) in zip(streams, leases, strict=True))
+    )
+    assert answers == [["", ""]] * 10
+    others = leases[1:] + leases[:1]
+    reports = [(completed(mine), failed(other)) for (_, mine), (_, other) in zip(leases, others, strict=True)]
+    answers = await asyncio.gather(*(one.report(*said) for one, said in zip(streams, reports, strict=True)))
+    assert answers == [["", "LEASE_ENDED"]] * 10
+
+
 async def test_reports_under_an_ended_lease_are_told_so(stream, store, caller):
     await task(store, caller)
     await stream.hello()
