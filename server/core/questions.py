@@ -149,7 +149,7 @@ def _is_binned(asking: Asking, column: Column) -> bool:
 def _read_width(asking: Asking, column: Column) -> _Grouping | list[Fault]:
     faults = []
     if column.type not in NUMBERS:
-        faults.append(Fault("bin_width", f"the column is of type {column.type.value}: give categories instead"))
+        faults.append(Fault("column", f"holds no numbers: it is of type {column.type.value}; give categories instead"))
     if asking.categories:
         faults.append(Fault("categories", "must not stand beside bin_width"))
     width = BinWidth.read(asking.bin_width)

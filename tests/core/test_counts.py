@@ -301,10 +301,10 @@ async def test_workers_need_a_lease_and_nobody_else_has_one(store):
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [
-        ({"column": "sex"}, ["bin_width"]),
+        ({"column": "sex"}, ["column"]),
         ({"column": "weight"}, ["column"]),
         ({"bin_width": "0"}, ["bin_width"]),
-        ({"column": "sex", "bin_width": "x", "where": "x"}, ["bin_width", "bin_width", "where"]),
+        ({"column": "sex", "bin_width": "x", "where": "x"}, ["column", "bin_width", "where"]),
         ({"bin_width": ""}, ["bin_width"]),
         ({"column": "sex", "bin_width": ""}, ["categories"]),
         ({"categories": "*"}, ["categories"]),

@@ -155,8 +155,8 @@ def test_questions_without_a_filter_are_written_as_before_there_were_any():
     [
         ("sex", {}, ["categories"]),
         ("age", {}, ["bin_width"]),
-        ("sex", {"bin_width": "1"}, ["bin_width"]),
-        ("new", {"bin_width": "1"}, ["bin_width"]),
+        ("sex", {"bin_width": "1"}, ["column"]),
+        ("new", {"bin_width": "1"}, ["column"]),
         ("age", {"bin_width": "1", "categories": ALL}, ["categories"]),
         ("height", {"categories": ALL}, ["categories"]),
         ("nothing", {"categories": ALL, "where": "x"}, ["column", "where"]),
