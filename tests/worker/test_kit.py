@@ -396,8 +396,8 @@ def test_a_worker_ends_that_is_stopped_while_the_house_is_away():
     running.result()
 
 
-def counting(house, stream) -> tuple[pb.LeaseName, datasets_pb2.CountUsersRequest, object]:
-    asked = {"dataset": "heights", "column": "height", "bin_width": "10"}
+def counting(house, stream, **asked) -> tuple[pb.LeaseName, datasets_pb2.CountUsersRequest, object]:
+    asked = asked or {"dataset": "heights", "column": "height", "bin_width": "10"}
     lease = pb.Lease(task_id="t", attempt=3, service="cloak", action="histogram", parameters=asked)
     stream.say(leases=pb.Leases(leases=[lease]))
     _, request, rpc = house.take_count_users()
@@ -420,6 +420,18 @@ def test_the_house_s_histogram_counts_users_in_the_name_of_its_lease(house, cloa
     rpc.terminate(datasets_pb2.CountUsersResponse(buckets=[bucket], epsilon=1), (), OK, "")
     publication, _ = stream.hear_reports(2)
     assert list(publication.publication.histogram.buckets) == [bucket]
+
+
+def test_the_house_s_histogram_asks_by_categories_and_filter_and_publishes_exceptions(house, cloak):
+    stream = house.stream()
+    stream.hear_hello()
+    asked = {"dataset": "people", "column": "sex", "categories": "*", "where": '{"$$age": {"$gt": 30}}'}
+    lease, request, rpc = counting(house, stream, **asked)
+    assert request == datasets_pb2.CountUsersRequest(**asked, lease=lease)
+    exception = results_pb2.ExceptionCount(error="The value has more than 200 characters.", count=30)
+    rpc.terminate(datasets_pb2.CountUsersResponse(exceptions=[exception], epsilon=1), (), OK, "")
+    publication, _ = stream.hear_reports(2)
+    assert list(publication.publication.histogram.exceptions) == [exception]
 
 
 def test_an_action_asks_again_when_the_house_was_away_and_fails_when_it_refuses(house, cloak):
