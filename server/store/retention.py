@@ -91,7 +91,8 @@ _COUNT_REMOVED = Command(
 )
 _DUE_TASKS = select(_T.id).where(_OVER, _DUE).order_by(*_OLDEST_FIRST).limit(_MOST).correlate(None)
 _EMPTY = ~exists().where(_R.task_id == _T.id).correlate(TASKS)
-_SWEEP_TASKS = Command(delete(TASKS).where(_T.id.in_(_DUE_TASKS.where(_EMPTY))))
+# The limit is within: else PostgreSQL would look through all tasks and results for those that have none left.
+_SWEEP_TASKS = Command(delete(TASKS).where(_T.id.in_(_DUE_TASKS), _EMPTY))
 _HEARD = exists().where(_S.id == _X.session_id).correlate(REVOCATIONS)
 _UNHEARD = select(_X.task_id, _X.attempt).where(~_HEARD).limit(_MOST).correlate(None)
 _SWEEP_REVOCATIONS = Command(delete(REVOCATIONS).where(tuple_(_X.task_id, _X.attempt).in_(_UNHEARD)))
