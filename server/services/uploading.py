@@ -1,21 +1,22 @@
 """The stream of an upload: reads ahead of the store by a bounded number of rows, and stores them in their order."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
 from server.core import uploading
 from server.core.caller import Caller
 from server.core.errors import ProtocolBroken, Refusal, Stopping, StreamIdle, invalid
-from server.core.uploading import MAX_ROWS, Sent, Stream, Upload
+from server.core.uploading import Sent, Stream, Upload
 from server.core.uploads import Row
 from server.store.engine import Store
 from taskhouse.v1 import datasets_pb2 as pb
 
 IDLE_SECONDS = 60
-MAX_ROWS_A_MESSAGE = 10_000
-BATCH = 5000  # Rows of a transaction: it keeps other writers waiting for some 10 ms.
-MAX_WAITING = 2 * BATCH  # Rows that are read and not stored; beyond them nothing is read, and the client has to wait.
+MAX_ROWS = 5000  # Of a message, and of a transaction: it keeps other writers waiting for some 10 ms.
+MAX_WAITING = 2 * 1024 * 1024  # Bytes that are read and not stored; beyond them the client has to wait.
+ROW_BYTES = 400  # What a row takes in memory beside its text.
 INLINE_ROWS = 200  # More of them are checked in a thread.
 
 
@@ -54,7 +55,7 @@ class Uploading:
                 if message.WhichOneof("message") != "rows":
                     raise ProtocolBroken("After its start an upload has only rows.")
                 sent = await _checked(message.rows, rows)
-                await rows.add(sent.rows)
+                await rows.add(sent.rows, message.ByteSize())
                 if sent.refusal:
                     raise sent.refusal
         except Refusal:
@@ -85,21 +86,24 @@ class _Rows:
         self.stream = stream
         self.next_row = stream.first_row  # the number of the row that comes next
         self._store = store
-        self._waiting: list[Row] = []
+        self._waiting: deque[tuple[list[Row], int]] = deque()  # of each message its rows, and how many bytes they take
+        self._bytes = 0  # of all that wait
         self._acknowledged = stream.first_row
         self._writing: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
 
-    async def add(self, rows: list[Row]) -> None:
-        """Take rows, and wait if too many wait. Raises what storing those before them met."""
-        self._waiting += rows
+    async def add(self, rows: list[Row], text_bytes: int) -> None:
+        """Take a message's rows, and wait if too many wait. Raises what storing those before them met."""
+        size = text_bytes + ROW_BYTES * len(rows)
+        self._waiting.append((rows, size))
+        self._bytes += size
         self.next_row += len(rows)
         while True:
             if self._writing is None or self._writing.done():
                 if self._writing:
                     self._writing.result()
                 self._writing = asyncio.ensure_future(self._write())
-            if len(self._waiting) <= MAX_WAITING:
+            if self._bytes <= MAX_WAITING:
                 return
             self._room.clear()
             await self._room.wait()
@@ -118,8 +122,7 @@ class _Rows:
 
     async def _write(self) -> None:
         try:
-            while batch := self._waiting[:BATCH]:
-                del self._waiting[:BATCH]
+            while batch := self._take():
                 self._acknowledged = await self._store.write_guarded(
                     uploading.put, stream=self.stream, first_row=self._acknowledged, rows=batch
                 )
@@ -127,16 +130,25 @@ class _Rows:
         finally:
             self._room.set()
 
+    def _take(self) -> list[Row]:
+        """Return the rows of as many messages as a transaction may store."""
+        batch: list[Row] = []
+        while self._waiting and len(batch) + len(self._waiting[0][0]) <= MAX_ROWS:
+            rows, size = self._waiting.popleft()
+            batch += rows
+            self._bytes -= size
+        return batch
+
 
 async def _checked(message: pb.UploadRows, rows: _Rows) -> Sent:
     """Check the rows of a message that are not stored yet. Raises InvalidFields for its numbers."""
     first, count = message.first_row, len(message.rows)
-    if not 1 <= count <= MAX_ROWS_A_MESSAGE:
-        raise invalid("rows.rows", f"must be 1 to {MAX_ROWS_A_MESSAGE}")
+    if not 1 <= count <= MAX_ROWS:
+        raise invalid("rows.rows", f"must be 1 to {MAX_ROWS}")
     if not 0 <= first <= rows.next_row:
         raise invalid("rows.first_row", f"must be 0 to {rows.next_row}, the number of the row that comes next")
-    if first + count > MAX_ROWS:
-        raise invalid("rows.first_row", f"an upload has at most {MAX_ROWS} rows")
+    if first + count > uploading.MAX_ROWS:
+        raise invalid("rows.first_row", f"an upload has at most {uploading.MAX_ROWS} rows")
     skipped = rows.next_row - first
 
     def check() -> Sent:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from tests.bench import bulk_insert, results_page, two_servers
+from tests.bench import bulk_insert, results_page, two_servers, upload_stream
 from tests.bench.house import running, start_seconds
 
 with tempfile.TemporaryDirectory() as temporary:
@@ -17,4 +17,5 @@ with tempfile.TemporaryDirectory() as temporary:
     )
     results_page.measure(folder)
     bulk_insert.measure(folder)
+    upload_stream.measure(folder)
     two_servers.measure(folder)

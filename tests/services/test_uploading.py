@@ -12,7 +12,7 @@ import pytest_asyncio
 from server.core import credentials, datasets
 from server.core.caller import Role
 from server.core.errors import StreamIdle
-from server.services.uploading import BATCH, MAX_ROWS_A_MESSAGE, MAX_WAITING, Uploading
+from server.services.uploading import MAX_ROWS, Uploading
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
 from tests.core.filled import dataset, kept_rows
@@ -75,13 +75,13 @@ async def test_a_stream_is_stored_in_its_order_and_acknowledged(stub, writer, st
     messages = [
         start(upload_id),
         rows(0, "b", "a"),
-        numbered(2, MAX_ROWS_A_MESSAGE),
-        numbered(2 + MAX_ROWS_A_MESSAGE, 1),
+        numbered(2, MAX_ROWS),
+        numbered(2 + MAX_ROWS, 1),
     ]
     upload = await stub.Upload(iter(messages), metadata=writer)
-    assert (upload.id, upload.dataset, upload.acknowledged_rows) == (upload_id, "heights", 3 + MAX_ROWS_A_MESSAGE)
+    assert (upload.id, upload.dataset, upload.acknowledged_rows) == (upload_id, "heights", 3 + MAX_ROWS)
     assert upload.create_time.seconds > 1_700_000_000
-    assert await users_in(store) == ["b", "a", *(f"u{number}" for number in range(2, 3 + MAX_ROWS_A_MESSAGE))]
+    assert await users_in(store) == ["b", "a", *(f"u{number}" for number in range(2, 3 + MAX_ROWS))]
     assert await stub.GetUpload(pb.GetUploadRequest(upload_id=upload_id), metadata=writer) == upload
 
 
@@ -157,7 +157,7 @@ WRONG = {
     "no id": ([start("")], (*FIELD, ["start.upload_id"])),
     "no dataset": ([start(BEGIN.start.upload_id, "")], ("NOT_FOUND", "DATASET_NOT_FOUND", [])),
     "no rows": ([BEGIN, rows(0)], (*FIELD, ["rows.rows"])),
-    "too many rows": ([BEGIN, rows(0, *["a"] * (MAX_ROWS_A_MESSAGE + 1))], (*FIELD, ["rows.rows"])),
+    "too many rows": ([BEGIN, rows(0, *["a"] * (MAX_ROWS + 1))], (*FIELD, ["rows.rows"])),
     "a gap": ([BEGIN, rows(1, "a")], (*FIELD, ["rows.first_row"])),
     "a number below 0": ([BEGIN, rows(-1, "a")], (*FIELD, ["rows.first_row"])),
     "no JSON": ([BEGIN, rows(0, "a", data="x")], (*FIELD, ["rows[0].data"])),
@@ -250,27 +250,29 @@ async def test_a_stream_on_which_nothing_comes_is_ended(store, acme, upload_id):
     assert await users_in(store) == ["u0", "u1"]
 
 
-async def test_no_more_rows_are_read_ahead_of_a_slow_store_than_may_wait(store, acme, upload_id, monkeypatch):
-    read, written, ahead, write = 0, 0, 0, store.write_guarded
+@pytest.mark.parametrize(
+    ("size", "text", "count", "most"), [(200, '{"height": 1}', 300, 60), (1, " " * 900_000 + '{"height": 1}', 30, 8)]
+)
+async def test_what_is_read_ahead_of_a_slow_store_is_bounded(
+    store, acme, upload_id, monkeypatch, size, text, count, most
+):
+    """`count` messages of `size` rows; at most `most` messages are on their way, or wait, or came last."""
+    read, ahead, write = 0, 0, store.write_guarded
 
-    async def slow(*args, **kwargs):
-        nonlocal written, ahead
+    async def slow(verb, *, stream, first_row, rows):
+        nonlocal ahead
         await asyncio.sleep(0.02)  # The store is what is slow; nothing is waited for.
-        ahead = max(ahead, read - written)
-        answer = await write(*args, **kwargs)
-        written += 1
-        return answer
+        ahead = max(ahead, read - first_row // size)
+        return await write(verb, stream=stream, first_row=first_row, rows=rows)
 
     async def many():
         nonlocal read
         yield start(upload_id)
-        for number in range(30):
+        for number in range(count):
             read += 1
-            yield numbered(number * BATCH, BATCH)
+            yield rows(number * size, *["u"] * size, data=text)
 
     monkeypatch.setattr(store, "write_guarded", slow)
     upload = await Uploading(store, asyncio.Event()).serve(many(), acme)
-    assert upload.acknowledged_rows == 30 * BATCH
-    assert (
-        2 <= ahead <= (BATCH + MAX_WAITING) // BATCH + 1
-    )  # one on its way, those that wait, and the one that came last
+    assert upload.acknowledged_rows == count * size
+    assert ahead <= most

@@ -308,7 +308,7 @@ export declare type UploadRows = Message<"taskhouse.v1.UploadRows"> & {
   firstRow: number;
 
   /**
-   * 1 to 10,000 rows.
+   * 1 to 5,000 rows.
    *
    * @generated from field: repeated taskhouse.v1.UploadRow rows = 2;
    */
