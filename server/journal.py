@@ -34,16 +34,16 @@ class Journal:
         with suppress(OSError):
             with self._path.open("a") as file:
                 file.write(json.dumps(Entry(time.time(), part, event, text)._asdict()) + "\n")
-            if self._path.stat().st_size > MOST_BYTES:
-                entries = self.entries()
-                self._keep(entries[len(entries) // 2 :])
+            self._sweep()
 
-    def sweep(self) -> None:
-        """Drop what is too old. Never fails, as `note`."""
-        oldest = time.time() - self._days * DAY_SECONDS
-        if self._days and any(entry.time < oldest for entry in self.entries()):
-            with suppress(OSError):
-                self._keep([entry for entry in self.entries() if entry.time >= oldest])
+    def _sweep(self) -> None:
+        entries = self.entries()
+        oldest = time.time() - self._days * DAY_SECONDS if self._days else 0
+        kept = [entry for entry in entries if entry.time >= oldest]
+        if self._path.stat().st_size > MOST_BYTES:
+            kept = kept[len(kept) // 2 :]
+        if len(kept) < len(entries):
+            self._keep(kept)
 
     def entries(self) -> list[Entry]:
         """Return all lines, the oldest first; those that a crash cut short are left out."""

@@ -24,8 +24,7 @@ def test_what_was_noted_is_read_in_order_by_another_process(tmp_path: Path) -> N
 
 def test_there_may_be_no_journal(tmp_path: Path) -> None:
     assert Journal(tmp_path / "nowhere").entries() == []
-    Journal(tmp_path / "nowhere").note("worker", "died")
-    Journal(tmp_path / "nowhere", days=1).sweep()
+    Journal(tmp_path / "nowhere", days=1).note("worker", "died")
 
 
 def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:
@@ -45,7 +44,6 @@ def test_old_lines_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, da
     kept.note("", "started", "old")
     monkeypatch.setattr(journal.time, "time", lambda: now)
     kept.note("", "started", "new")
-    kept.sweep()
     assert texts(kept) == left
 
 
