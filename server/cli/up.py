@@ -64,7 +64,6 @@ def up(
 
 def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
     journal = Journal(settings.data, days=settings.logs_days)
-    journal.sweep()
     house = _house(settings, config, journal)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: house.ask_to_stop())

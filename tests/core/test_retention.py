@@ -1,6 +1,10 @@
 """Retention: what goes, what stays, and who sweeps."""
 
 import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +165,40 @@ async def test_a_process_that_dies_in_the_middle_is_followed_by_another_and_can_
     assert await store.write_guarded(later, after, retention.sweep, sweep=dead, **values) is None
     assert await store.write_guarded(later, after, retention.sweep, sweep=heir, **values) == (1, 0, True)
     assert await counts(store, caller, task_id) == []
+
+
+KILLED_MIDWAY = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from server.core import retention
+from server.store.address import PostgresAddress
+from server.store.opening import open_store
+
+async def sweep_and_die(tx, sweep):
+    assert await retention.sweep(tx, sweep=sweep, period=1, most=3) == (3, 0, False)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main(where):
+    store = await open_store(PostgresAddress.parse(where) if "://" in where else Path(where))
+    asked = {"holder": "dead", "policy": retention.Policy(results=1), "period": 1}
+    sweep = await store.write_guarded(retention.claim, **asked)
+    await store.write_guarded(retention.sweep, sweep=sweep, period=1, most=2)
+    await store.write_guarded(sweep_and_die, sweep)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_process_killed_within_a_slice_leaves_the_slices_before_it_and_another_goes_on(store, address):
+    caller = await organization(store)
+    task_id = await finished(store, caller, 7)
+    where = str(address) if isinstance(address, Path) else address.url
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", KILLED_MIDWAY, where], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert await store.read(results.tally, caller=caller, task_id=task_id) == (7, 2)
+    assert len(await counts(store, caller, task_id)) == 5
+    assert await claim(store, A_DAY, "heir") is None
+    assert await sweep(store, A_DAY, after_days=2) == [(5, 0)]
 
 
 async def test_a_clock_that_is_set_back_does_not_end_sweeping(store):
