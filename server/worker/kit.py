@@ -128,7 +128,7 @@ class Task:
     def count_users(
         self, *, dataset: str, column: str, bin_width: str = "", categories: str = "", where: str = ""
     ) -> Counts:
-        """Return how many users of a dataset are in each bin, or have each value, of a column, anonymised, lowest first.
+        """Return how many users of a dataset are in each bin of a column, or have each value, anonymised.
 
         The texts are those of the action cloak/histogram. Raises LeaseLost, and grpc.RpcError as
         DatasetService.CountUsers refuses.

@@ -121,12 +121,17 @@ async def rows_where(store, caller, said) -> set[int]:
     return set(map(int, found))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],  # One dataset serves them all.
+)
 @given(said=filters)
 async def test_a_filter_means_what_its_words_say_in_sql_s_logic(store, acme, said):
     assert await rows_where(store, acme, said) == {row["row"] for row in ROWS if holds(said, row) is True}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(said=filters)
 def test_the_one_form_of_a_filter_is_its_own(said):
     condition = read_where(json.dumps(said), COLUMNS)
@@ -134,6 +139,7 @@ def test_the_one_form_of_a_filter_is_its_own(said):
         assert read_where(json.dumps(text_of(condition, COLUMNS)), COLUMNS) == condition
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(said=filters, other=filters)
 def test_however_it_is_put_it_is_the_same_question(said, other):
     same = read_where(json.dumps(said), COLUMNS)
