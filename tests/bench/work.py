@@ -28,6 +28,7 @@ from tests.bench.house import COMMAND, House, cpu_seconds, running
 ROUNDS = 5
 TASKS = 10_000  # of Taskhouse; the others have as many as take them some seconds.
 CAPACITY = 1000  # Graphile's local queue has 500, and 24 at work.
+BESIDE = "Graphile Worker, a row as result"
 PEERS = Path(__file__).parent / "peers"
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
@@ -51,6 +52,11 @@ class Run(NamedTuple):
     tasks: int
     seconds: float
     cpu: dict[str, float]  # Seconds, by part.
+
+    @property
+    def rate(self) -> float:
+        """Return how many tasks a second."""
+        return self.tasks / self.seconds
 
 
 class Postgres:
@@ -227,10 +233,23 @@ def peers(postgres: Postgres) -> list[Peer]:
     database = postgres.database("peers")
     return [
         Peer("Graphile Worker, no result", node, database, 20_000, [], postgres),
-        Peer("Graphile Worker, a row as result", node, database, 10_000, ["result"], postgres),
+        Peer(BESIDE, node, database, 10_000, ["result"], postgres),
         Peer("Procrastinate, no result", python, database, 1500, [], postgres),
         Peer("Procrastinate, a row as result", python, database, 1000, ["result"], postgres),
     ]
+
+
+def tell(name: str, measured: list[Run], beside: list[Run]) -> None:
+    """Print rates, their ratio to another's of the same round, and the CPU of each part."""
+    rates = sorted(run.rate for run in measured)
+    ratio = statistics.median(one.rate / other.rate for one, other in zip(measured, beside, strict=True))
+    cpu = {part: statistics.median(run.cpu[part] / run.tasks for run in measured) for part in measured[0].cpu}
+    parts = ", ".join(f"{part} {seconds * 1e6:.0f}" for part, seconds in cpu.items() if seconds)
+    print(
+        f"{name}: {statistics.median(rates):,.0f} tasks/s (min {rates[0]:,.0f}, max {rates[-1]:,.0f}),"
+        f" {ratio:.2f} times {BESIDE}; {sum(cpu.values()) * 1e6:.0f} us CPU a task: {parts}",
+        flush=True,
+    )
 
 
 def measure(folder: Path) -> None:
@@ -245,14 +264,7 @@ def measure(folder: Path) -> None:
                 for one in contestants:
                     runs[one.name].append(one.run())
         for name, measured in runs.items():
-            rates = sorted(run.tasks / run.seconds for run in measured)
-            cpu = {part: statistics.median(run.cpu[part] / run.tasks for run in measured) for part in measured[0].cpu}
-            parts = ", ".join(f"{part} {seconds * 1e6:.0f}" for part, seconds in cpu.items() if seconds)
-            print(
-                f"{name}: {statistics.median(rates):,.0f} tasks/s (min {rates[0]:,.0f}, max {rates[-1]:,.0f});"
-                f" us CPU a task: {parts}",
-                flush=True,
-            )
+            tell(name, measured, runs[BESIDE])
     finally:
         postgres.stop()
 
