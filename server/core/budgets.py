@@ -58,7 +58,7 @@ DEFAULT = Budget(int(DEFAULT_EPSILON * _EPSILON_UNITS), 0, 0)
 async def lock(tx: Tx, *, dataset_id: int) -> Budget | None:
     """Return a dataset's budget, which nobody else spends until the commit; None if there is no such dataset."""
     found = await store.lock(tx, dataset_id=dataset_id)
-    return found and budget_of(found)
+    return None if found is None else budget_of(found)
 
 
 async def spend(tx: Tx, *, dataset_id: int, cost: Cost) -> None:

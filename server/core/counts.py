@@ -10,7 +10,7 @@ forgotten unseen. Exact counts live in Exact and nowhere else: no reply, log or 
 import hmac
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import orjson
@@ -80,7 +80,7 @@ class Drawn:
 async def check_question(tx: Tx, *, organization_id: int, parameters: Mapping[str, str]) -> tuple[Fault, ...]:
     """Return what is wrong with the parameters of a task cloak/histogram, by field paths of CreateTaskRequest."""
     faults = await _faults_of(tx, organization_id, parameters)
-    return tuple(Fault(f"task.parameters.{one.field}", one.description) for one in faults)
+    return tuple(replace(one, field=f"task.parameters.{one.field}") for one in faults)
 
 
 async def _faults_of(tx: Tx, organization_id: int, parameters: Mapping[str, str]) -> tuple[Fault, ...]:

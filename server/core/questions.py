@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from server.core.columns import NUMBERS, WHOLE_NUMBERS, Column, ColumnType
-from server.core.errors import Fault
+from server.core.errors import Fault, FaultKind
 from server.core.exactjson import MalformedJson, read
 from server.core.where import TRUE, cell_of, decimal_of, every, fault_of_text, read_where, text_of
 from server.store.cells import Cell
@@ -88,7 +88,9 @@ class Asking(NamedTuple):
     @staticmethod
     def read(parameters: Mapping[str, str]) -> "Asking | tuple[Fault, ...]":
         """Return what the parameters of a task ask; or which of them are missing or unknown."""
-        faults = [Fault(name, "is required") for name in ("dataset", "column") if not parameters.get(name)]
+        faults = [
+            Fault(name, "is required", FaultKind.MISSING) for name in ("dataset", "column") if not parameters.get(name)
+        ]
         unknown = [name for name in parameters if name not in Asking._fields]
         faults += [Fault(name, "is not a parameter of this action") for name in unknown]
         return tuple(faults) or Asking(**parameters)
@@ -154,8 +156,12 @@ def _read_width(asking: Asking, column: Column) -> _Grouping | list[Fault]:
         faults.append(Fault("categories", "must not stand beside bin_width"))
     width = BinWidth.read(asking.bin_width)
     if width is None:
-        return [*faults, Fault("bin_width", _NO_WIDTH)]
+        return [*faults, Fault("bin_width", _NO_WIDTH, _kind(asking.bin_width))]
     return faults or (width, ())
+
+
+def _kind(given: str) -> FaultKind:
+    return FaultKind.INVALID if given else FaultKind.MISSING
 
 
 def _read_categories(asking: Asking, column: Column) -> _Grouping | list[Fault]:
@@ -169,7 +175,7 @@ def _read_categories(asking: Asking, column: Column) -> _Grouping | list[Fault]:
     try:
         said = read(asking.categories)
     except MalformedJson as error:
-        return [Fault("categories", f"{_NO_CATEGORIES}: {error}")]
+        return [Fault("categories", f"{_NO_CATEGORIES}: {error}", _kind(asking.categories))]
     if not isinstance(said, list) or not 1 <= len(said) <= MAX_CATEGORIES:
         return [Fault("categories", _NO_CATEGORIES)]
     read_ = [_read_category(one, column, f"categories[{number}]") for number, one in enumerate(said)]

@@ -3,7 +3,7 @@
 import pytest
 
 from server.core.counts import Answer
-from server.core.errors import InvalidFields
+from server.core.errors import FaultKind, InvalidFields
 from server.core.questions import ALL, MAX_CATEGORIES, MAX_CATEGORY, Asking, Question, read_question
 from server.store.counts import TOO_LONG
 from tests.core.asked import answer_to, counted, exact_counts
@@ -189,3 +189,9 @@ async def test_a_refused_question_names_its_fields_and_costs_nothing(store):
         await counted(store, acme, Asking("people", "x", categories="[1]"))
     assert [fault.field for fault in refusal.value.faults] == ["categories[0]"]
     assert isinstance(await answer_to(store, acme, Asking("people", "x", categories=ALL)), Answer)
+
+
+@pytest.mark.parametrize("column", ["sex", "age"])
+def test_what_was_left_out_is_missing_to_programs_too(column):
+    assert [fault.kind for fault in read_question(Asking("people", column), COLUMNS)] == [FaultKind.MISSING]
+    assert {fault.kind for fault in Asking.read({})} == {FaultKind.MISSING}
