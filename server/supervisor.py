@@ -22,7 +22,7 @@ TICK_SECONDS = 0.05
 SPARE_SECONDS = 5.0  # What a part may take besides its grace: to commit, to say goodbye.
 FIRST_BACK_OFF, MOST_BACK_OFF = 0.1, 10.0  # Seconds until a part starts again, doubled with each death.
 HEALTHY_SECONDS = 30.0  # A part that answered for so long and then dies has its first back-off again.
-START_SECONDS = 30.0  # What a part may take until it answers; machines can be slow.
+START_SECONDS = 30.0  # What the first start may take; machines can be slow.
 PR_SET_PDEATHSIG = 1
 _LAST_WORDS = re.compile(r" edge critical: (.*)")  # Envoy's, in the format that server/edge.py gives it.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -134,7 +134,6 @@ class Nurse:
         self._part, self._journal = part, journal
         self._deaths = 0  # in a row
         self._again: float | None = None  # when to start it; None: it runs, as far as is known
-        self._started = 0.0
         self._answered: float | None = time.monotonic()  # since when; None: not yet, since it was started again
 
     def look(self) -> None:
@@ -145,8 +144,10 @@ class Nurse:
                 self._start(now)
         elif how := self._part.end():
             self._bury(now, how)
-        elif self._answered is None:
-            self._await(now)
+        elif self._answered is None and self._part.is_ready():  # However long it takes: it may wait for another part.
+            self._answered = now
+            say(f"{FATAL}{self._part.name} answers again\n")
+            self._journal.note(self._part.name, "back")
 
     def _bury(self, now: float, how: str) -> None:
         healthy = self._answered is not None and now - self._answered >= HEALTHY_SECONDS
@@ -158,22 +159,13 @@ class Nurse:
         self._journal.note(self._part.name, "died", how)
 
     def _start(self, now: float) -> None:
-        self._started, self._answered = now, None
+        self._answered = None
         try:
             self._part.start()
         except PartFailed as failure:
             self._bury(now, str(failure).removeprefix(f"{self._part.name} "))
         else:
             self._again = None
-
-    def _await(self, now: float) -> None:
-        if self._part.is_ready():
-            self._answered = now
-            say(f"{FATAL}{self._part.name} answers again\n")
-            self._journal.note(self._part.name, "back")
-        elif now - self._started > START_SECONDS:
-            self._part.kill()
-            self._bury(now, "did not answer and was killed")
 
 
 class House:

@@ -213,13 +213,17 @@ def test_after_a_while_of_health_a_death_counts_as_the_first(house, journal, cap
     assert capsys.readouterr().err.count("it is started again in 0.1 s\n") == 3
 
 
-def test_a_part_that_lives_but_never_answers_is_killed_and_started_again(house, journal, capsys, monkeypatch):
-    monkeypatch.setattr(supervisor, "START_SECONDS", 0.2)
+def test_a_part_that_lives_and_does_not_answer_yet_is_left_alone(house, journal, capsys, tmp_path):
+    open_ = tmp_path / "open"
+    waits = f"import pathlib\nwhile not pathlib.Path({str(open_)!r}).exists(): time.sleep(0.01)\n"
     with watched(house):
-        house.worker.command = [sys.executable, "-c", SLEEP]
+        house.worker.command = [sys.executable, "-c", f"import time; print('wait', flush=True)\n{waits}{READY}{SLEEP}"]
         house.worker.process.kill()
-        until(lambda: events(journal, "worker").count("died") == 2)
-    assert "worker did not answer and was killed; it is started again in 0.2 s" in capsys.readouterr().err
+        until(lambda: events(journal, "worker") == ["died"] and house.worker.runs)
+        waiting = house.worker.process.pid
+        open_.touch()
+        until(lambda: events(journal, "worker") == ["died", "back"])
+        assert house.worker.process.pid == waiting
 
 
 def test_a_part_whose_program_is_gone_is_tried_again(house, journal, capsys):
