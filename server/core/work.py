@@ -27,6 +27,7 @@ MAX_FAILURES = 5
 FIRST_BACK_OFF = 1 * SECOND  # Doubled with each further failure.
 MAX_GRANTS = 1000  # In one transaction; what is left follows in the next.
 MAX_DEATHS = 20  # As above. A session may hold 10,000 leases.
+MAX_AHEAD = 60 * SECOND  # No time that is waited for is further ahead, or the clock was set back since.
 DIED = "The worker was lost."
 
 _NO_ACTION = ("", "")  # So that the store is asked about one at least.
@@ -69,6 +70,7 @@ class Look(NamedTuple):
     ready: frozenset[Action]  # Tasks of these could be leased.
     revoked: bool  # Some worker is to be told that its lease ended.
     expired: bool  # Some session has ended.
+    astray: bool  # A task or a session waits for a time that is too far ahead.
     next_time: int | None  # When, if nothing is committed before, there will be something.
 
 
@@ -146,16 +148,25 @@ async def sweep(tx: Tx) -> list[str]:
 async def look(tx: Tx, *, actions: Iterable[Action], sessions: Sequence[str]) -> Look:
     """Say what there is to do for these sessions and for tasks of these actions. Cheap: a few index look-ups."""
     seen = await store.look(tx, actions=[*actions, _NO_ACTION], session_ids=sessions)
-    _, _, _, expiry, revoked = seen[0]
+    expiry, last_expiry, revoked = seen[0][4:]
     soonest = {(one.service, one.action): one.ready_time for one in seen if one.ready_time is not None}
     times = [*(time for time in soonest.values() if time > tx.now), *([expiry] if expiry else [])]
+    latest = [last_expiry or 0, *(one.last_ready_time or 0 for one in seen)]
     return Look(
         now=tx.now,
         ready=frozenset(action for action, time in soonest.items() if time <= tx.now),
         revoked=revoked > 0,
         expired=expiry is not None and expiry <= tx.now,
+        astray=max(latest) > tx.now + MAX_AHEAD,
         next_time=min(times, default=None),
     )
+
+
+async def set_right(tx: Tx, *, actions: Iterable[Action]) -> None:
+    """After the clock was set back: have nothing wait until it is again what it was."""
+    for service, action in actions:
+        await store.hurry(tx, service=service, action=action, latest=tx.now + MAX_AHEAD)
+    await store.shorten_sessions(tx, latest=tx.now + SESSION_PERIOD)
 
 
 async def grant(tx: Tx, *, wishes: Sequence[Wish], ready: Collection[Action]) -> Granted:

@@ -15,7 +15,7 @@ log = logging.getLogger("taskhouse.work")
 
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth, and costs some microseconds.
 RETRY_SECONDS = 0.5  # After the store was unavailable.
-MAX_JUMP_SECONDS = 1.0  # By so much a clock may be set forward without notice.
+MAX_JUMP_SECONDS = 1.0  # By so much a clock may be set without notice.
 IN_VAIN_SECONDS = 0.05  # After there was something to do, and then not: another process did it, or the clock was set.
 
 
@@ -125,13 +125,15 @@ class Leasing:
         sessions = [session.id for session in self._seats]
         seen = await self._store.read(work.look, actions=actions, sessions=sessions)
         self._mind_the_clock(seen.now)
+        if seen.astray:
+            await self._store.write_guarded(work.set_right, actions=actions)
         sweep = seen.expired and time.monotonic() >= self._sweep_time
         done = [
             sweep and await self._sweep(),
             seen.revoked and await self._take_revoked(sessions),
             bool(seen.ready) and await self._grant(wishes, seen.ready),
         ]
-        if sweep or seen.revoked or seen.ready:
+        if sweep or seen.revoked or seen.ready or seen.astray:
             return 0 if any(done) else IN_VAIN_SECONDS
         return self._idle_seconds(seen)
 
@@ -146,7 +148,7 @@ class Leasing:
     def _mind_the_clock(self, now: int) -> None:
         """Notice that the store's clock was set: all sessions may seem to be over, of workers that are well."""
         passed = time.monotonic() - now / work.SECOND
-        if self._passed is not None and self._passed - passed > MAX_JUMP_SECONDS:
+        if self._passed is not None and abs(self._passed - passed) > MAX_JUMP_SECONDS:
             log.warning("the clock was set by %.0f seconds", self._passed - passed)
             self._wait_for_workers()
         self._passed = passed

@@ -71,7 +71,9 @@ class Seen(NamedTuple):
     service: str
     action: str
     ready_time: int | None  # When its first pending task is ready; None if there is none.
+    last_ready_time: int | None  # When its last pending task is ready.
     expire_time: int | None  # When the first of all sessions ends.
+    last_expire_time: int | None  # When the last of all sessions ends.
     revoked: int  # How many leases ended of which these sessions have not been told.
 
 
@@ -173,14 +175,15 @@ _FORGET = Command(delete(SESSIONS).where(_S.id.in_(select(_SESSIONS.c.value))))
 # Leases
 
 _ACTIONS = records("actions", service=String, action=String)
+_OF_ACTION = (_PENDING, _T.service == _ACTIONS.c.service, _T.action == _ACTIONS.c.action)
 _LOOK = Query(
     select(
         _ACTIONS.c.service,
         _ACTIONS.c.action,
-        select(func.min(_T.ready_time))
-        .where(_PENDING, _T.service == _ACTIONS.c.service, _T.action == _ACTIONS.c.action)
-        .scalar_subquery(),
+        select(func.min(_T.ready_time)).where(*_OF_ACTION).scalar_subquery(),
+        select(func.max(_T.ready_time)).where(*_OF_ACTION).scalar_subquery(),
         select(func.min(_S.expire_time)).scalar_subquery(),
+        select(func.max(_S.expire_time)).scalar_subquery(),
         select(func.count()).where(_X.session_id.in_(select(_SESSIONS.c.value))).scalar_subquery(),
     ),
     Seen,
@@ -198,6 +201,17 @@ _WAITING = Query(
     .with_for_update(skip_locked=True),
     Waiting,
 )
+_HURRY = Command(
+    update(TASKS)
+    .where(
+        _PENDING,
+        _T.service == bindparam("of_service"),
+        _T.action == bindparam("of_action"),
+        _T.ready_time > bindparam("latest"),
+    )
+    .values(ready_time=bindparam("now"))
+)
+_SHORTEN = Command(update(SESSIONS).where(_S.expire_time > bindparam("latest")).values(expire_time=bindparam("latest")))
 _GRANTS = records("grants", task_id=String, session_id=String)
 _HELD = (_T.session_id, _T.id, _T.attempt, _T.service, _T.action, _T.parameters)
 _GRANT = Query(
@@ -314,6 +328,16 @@ async def waiting(tx: Tx, *, service: str, action: str, most: int) -> list[Waiti
     They are locked; those that somebody else has locked are left out.
     """
     return await tx.all(_WAITING, service=service, action=action, now=tx.now, most=most)
+
+
+async def hurry(tx: Tx, *, service: str, action: str, latest: int) -> None:
+    """Make tasks of this action ready that would be so only after `latest`."""
+    await tx.run(_HURRY, of_service=service, of_action=action, latest=latest, now=tx.now)
+
+
+async def shorten_sessions(tx: Tx, *, latest: int) -> None:
+    """Let no session end after `latest`."""
+    await tx.run(_SHORTEN, latest=latest)
 
 
 async def grant(tx: Tx, grants: Sequence[Grant]) -> list[Held]:

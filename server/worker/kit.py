@@ -68,7 +68,11 @@ class Result:
     def histogram(
         buckets: Iterable[tuple[str, str | None, int]], exceptions: Iterable[tuple[str, int]] = ()
     ) -> "Result":
-        """Return anonymised counts of users, as Bucket and ExceptionCount or plain tuples. Raises BadResult."""
+        """Return anonymised counts of users, as Bucket and ExceptionCount or plain tuples. Raises BadResult.
+
+        The house tells them as they are. Those of `Task.count_users` are anonymised, exceptions included; others are for
+        the action to anonymise.
+        """
         try:
             content = results_pb2.Histogram(
                 buckets=[results_pb2.Bucket(label=label, value=value, count=users) for label, value, users in buckets],

@@ -4,8 +4,8 @@ import pytest
 
 from server.core import pages, results
 from server.core.errors import InvalidFields, ResultNotFound, TaskNotFound
-from server.core.results import Histogram
 from server.core.reports import Publication, Report
+from server.core.results import Histogram
 from tests.core.scenes import Worker, histogram, organization, task
 
 

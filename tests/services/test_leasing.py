@@ -30,7 +30,17 @@ class Store:
 
 
 def look(**seen: object) -> Look:
-    return Look(**{"now": 0, "ready": frozenset(), "revoked": False, "expired": False, "next_time": None, **seen})
+    return Look(
+        **{
+            "now": 0,
+            "ready": frozenset(),
+            "revoked": False,
+            "expired": False,
+            "astray": False,
+            "next_time": None,
+            **seen,
+        }
+    )
 
 
 async def wait_after(store: Store) -> float | None:
@@ -93,6 +103,24 @@ async def test_a_clock_that_is_set_ends_no_session_whose_worker_lives(store, mon
     await leasing._attend()
     assert [seat.lost for seat in seats] == [False, True]
     assert await lively.complete(lease) == ""
+
+
+async def test_a_clock_that_is_set_back_keeps_no_task_and_no_dead_worker_s_lease_waiting(store, monkeypatch):
+    caller = await organization(store)
+    leasing = Leasing(store, asyncio.Event())
+    await task(store, caller)
+    dead, lively = await Worker.seated(store), await Worker.seated(store)
+    await dead.lease()
+    waiting = await task(store, caller)
+    seat = Seat(lively.session, frozenset({ACTION}), 5, asyncio.Event())
+    leasing._seats[lively.session] = seat
+    set_forward(store, monkeypatch, hours=-1)
+    await leasing._attend()
+    await leasing._attend()
+    assert [lease.name.task_id for lease in seat.leases] == [waiting.id]
+    seen = await store.read(work.look, actions=[ACTION], sessions=[])
+    assert not seen.astray
+    assert seen.next_time <= seen.now + work.SESSION_PERIOD
 
 
 async def test_a_clock_that_goes_on_evenly_keeps_nobody_waiting(store):

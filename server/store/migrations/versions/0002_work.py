@@ -1,8 +1,8 @@
-"""Tables and columns of tasks and work."""
+"""Nothing: batches, watching and retries need no more than the first tables have."""
 
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Change nothing yet."""
+    """Change nothing."""
