@@ -20,7 +20,8 @@ from taskhouse.v1 import work_pb2 as pb
 log = logging.getLogger("taskhouse.worker")
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.05, 5.0
-CALL_SECONDS = 30.0  # How long an action waits for the house's answer, lost connections included.
+CALL_SECONDS = 30.0  # How long an action waits for the house's answer to one call, lost connections included.
+COUNT_SECONDS = 600.0  # How long for a count: one that takes longer than a call goes on, and who asks again finds it.
 PARTING_SECONDS = 3.0  # How long a stopping worker waits for its last acknowledgements.
 MAX_ERROR = 2000
 
@@ -265,8 +266,9 @@ class Session:
             log.info("lease lost task=%s attempt=%d", *held.name)
 
     def _count_users(self, held: Held, request: datasets_pb2.CountUsersRequest) -> datasets_pb2.CountUsersResponse:
-        """Ask the house; again, if the connection is lost meanwhile. Raises LeaseLost, HouseAway, grpc.RpcError."""
+        """Ask the house; again, if there is no answer meanwhile. Raises LeaseLost, HouseAway, grpc.RpcError."""
         until = time.monotonic() + CALL_SECONDS
+        last = time.monotonic() + COUNT_SECONDS
         while True:
             channel = self._channel_for(held, until)
             seconds = max(0.0, until - time.monotonic())
@@ -274,7 +276,10 @@ class Session:
                 stub = datasets_pb2_grpc.DatasetServiceStub(channel)
                 return stub.CountUsers(request, timeout=seconds, metadata=self._house.metadata)
             except grpc.RpcError as error:
-                if error.code() not in _AWAY or not seconds:
+                now = time.monotonic()
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and now < last:
+                    until = now + CALL_SECONDS
+                elif error.code() not in _AWAY or not seconds:
                     raise
             except ValueError:  # The channel was closed since we took it.
                 log.debug("asking again on another connection task=%s", held.name[0])

@@ -434,6 +434,18 @@ def test_the_house_s_histogram_asks_by_categories_and_filter_and_publishes_excep
     assert list(publication.publication.histogram.exceptions) == [exception]
 
 
+def test_an_action_asks_again_when_counting_takes_longer_than_a_call(house, cloak):
+    stream = house.stream()
+    stream.hear_hello()
+    _, request, rpc = counting(house, stream)
+    rpc.terminate(None, (), grpc.StatusCode.DEADLINE_EXCEEDED, "")
+    _, asked_again, again = house.take_count_users()
+    assert asked_again == request
+    again.terminate(datasets_pb2.CountUsersResponse(epsilon=1), (), OK, "")
+    publication, completion = stream.hear_reports(2)
+    assert (publication.WhichOneof("outcome"), completion.WhichOneof("outcome")) == ("publication", "completion")
+
+
 def test_an_action_asks_again_when_the_house_was_away_and_fails_when_it_refuses(house, cloak):
     stream = house.stream()
     stream.hear_hello()
