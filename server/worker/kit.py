@@ -70,8 +70,8 @@ class Result:
     ) -> "Result":
         """Return anonymised counts of users, as Bucket and ExceptionCount or plain tuples. Raises BadResult.
 
-        The house tells them as they are. Those of `Task.count_users` are anonymised, exceptions included; all others are
-        for the action to anonymise.
+        The house tells them as they are. Those of `Task.count_users` are anonymised, exceptions included; all others
+        are for the action to anonymise.
         """
         try:
             content = results_pb2.Histogram(
