@@ -5,9 +5,9 @@ import fcntl
 import os
 import subprocess
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,23 @@ async def rows(address: DatabaseAddress, sql: str) -> list[tuple[Any, ...]]:
     connection = await asyncpg.connect(address.url)
     try:
         return [tuple(row) for row in await connection.fetch(sql)]
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def nobody_writes(address: DatabaseAddress, table: str) -> AsyncIterator[None]:
+    """Let no writes to a table (on SQLite: to any) go on until the block ends."""
+    if isinstance(address, Path):
+        with address.with_name("write.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        return
+    connection = await asyncpg.connect(address.url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+            yield
     finally:
         await connection.close()
 

@@ -100,7 +100,7 @@ def status_of(refusal: Exception, *, request_id: str) -> status_pb2.Status:
         message = str(refusal)
         info.metadata.update(refusal.metadata())
     elif isinstance(refusal, StoreUnavailable):
-        message = "The store is not available at the moment; nothing was changed."
+        message = "The store is not available at the moment; try again."
     elif code is _Code.UNIMPLEMENTED:
         message = "This method is not served."
     if code is _Code.INTERNAL:

@@ -15,6 +15,7 @@ from types import CodeType
 from typing import Any, TypeAlias
 
 import asyncpg
+from sqlalchemy import Insert
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from server.store.address import PostgresAddress
@@ -73,7 +74,10 @@ class _SeveralStatements(Exception):
 
 
 class PostgresTx:
-    """A transaction on a connection of its own. `most` is how many statements it may run."""
+    """A transaction on a connection of its own. `most` is how many statements it may run.
+
+    PostgreSQL's texts cannot hold U+0000. Whatever looks for one that does finds nothing, as on SQLite, unasked.
+    """
 
     __slots__ = ("_connection", "_most", "_statements", "now")
 
@@ -88,22 +92,29 @@ class PostgresTx:
             raise _SeveralStatements
         self._most -= 1
         compiled = self._statements[query]
-        return compiled.sql, *compiled.values(values)
+        given = compiled.values(values)
+        if any(type(value) is str and "\0" in value for value in given):
+            if isinstance(query.statement, Insert):
+                raise ValueError("U+0000 cannot be stored")
+            return ()
+        return compiled.sql, *given
 
     async def one(self, query: Query[Record], **values: Any) -> Record | None:
         """Return the first row, or None."""
-        row = await self._connection.fetchrow(*self._prepare(query, values))
+        call = self._prepare(query, values)
+        row = await self._connection.fetchrow(*call) if call else None
         return query.record._make(row) if row else None  # type: ignore[attr-defined]
 
     async def all(self, query: Query[Record], **values: Any) -> list[Record]:
         """Return all rows."""
-        rows = await self._connection.fetch(*self._prepare(query, values))
+        call = self._prepare(query, values)
+        rows = await self._connection.fetch(*call) if call else ()
         return list(map(query.record._make, rows))  # type: ignore[attr-defined]
 
     async def run(self, command: Command, **values: Any) -> int:
         """Run a statement and return how many rows it touched."""
-        status = await self._connection.execute(*self._prepare(command, values))
-        return int(status.rpartition(" ")[2])
+        call = self._prepare(command, values)
+        return int((await self._connection.execute(*call)).rpartition(" ")[2]) if call else 0
 
     async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         """Run an INSERT once for each row, in one go."""

@@ -1,5 +1,6 @@
 """A real house, as `taskhouse up` runs it, and clients with the credentials that its users have."""
 
+import json
 import subprocess
 import sys
 import time
@@ -32,10 +33,14 @@ def publish(task):
 """
 
 
-@pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A house of two server processes with the organizations `acme` and `other`, each with the dataset `heights`."""
     folder = tmp_path_factory.mktemp("house")
+    if request.param == "postgresql":
+        (folder / "data").mkdir(mode=0o700)
+        url = request.getfixturevalue("postgres").fresh().url
+        (folder / "data" / "config.toml").write_text(f"database = {json.dumps(url)}\n")
     with running(folder / "data", "--processes", "2") as started:
         (folder / "datasets.yaml").write_text(DATASETS)
         for organization in ("acme", "other"):

@@ -1,8 +1,6 @@
 import asyncio
-import fcntl
 import logging
 import uuid
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,9 +13,11 @@ from grpc_status import rpc_status
 
 from server.core import credentials
 from server.core.caller import Caller, Role
+from server.store.address import DatabaseAddress
 from server.wiring import Server
 from taskhouse.rest.v1 import aircloak_pb2
 from taskhouse.v1 import organizations_pb2, organizations_pb2_grpc, tasks_pb2, tasks_pb2_grpc
+from tests import databases
 
 CREATE = "/taskhouse.v1.TaskService/CreateTask"
 
@@ -119,7 +119,7 @@ async def refuses(address: str) -> None:
 
 
 async def test_a_stopping_server_answers_the_calls_under_way_after_their_commit(
-    server: Server, data: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, operator = credentials.make_token(), Caller("test", Role.OPERATOR, None, "", "")
     wanted = credentials.NewToken(organization="", kind=Role.TOKEN_ADMIN)
@@ -132,10 +132,9 @@ async def test_a_stopping_server_answers_the_calls_under_way_after_their_commit(
         return await write(*args, **kwargs)
 
     monkeypatch.setattr(server.store, "write", counted)
-    with (data / "write.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Nothing commits while this is held.
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            stub = organizations_pb2_grpc.OrganizationServiceStub(channel)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = organizations_pb2_grpc.OrganizationServiceStub(channel)
+        async with databases.nobody_writes(address, "organizations"):
             requests = [organizations_pb2.Organization(name=f"o{n}") for n in range(5)]
             calls = [
                 asyncio.ensure_future(
@@ -151,9 +150,8 @@ async def test_a_stopping_server_answers_the_calls_under_way_after_their_commit(
             stopping = asyncio.ensure_future(server.stop(grace=10))
             await refuses(server.address)
             assert not any(call.done() for call in calls)
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            assert [reply.name for reply in await asyncio.gather(*calls)] == [f"o{n}" for n in range(5)]
-            await stopping
+        assert [reply.name for reply in await asyncio.gather(*calls)] == [f"o{n}" for n in range(5)]
+        await stopping
 
 
 async def test_a_refusal_is_bounded_whatever_was_sent(server: Server) -> None:

@@ -2,6 +2,8 @@ import logging
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,18 +11,57 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pysqlite3 import dbapi2 as sqlite
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from server.store import migrate
 from server.store.engine import SchemaMismatch, StoreUnavailable
+from server.store.postgres import connect
 from server.store.tables import METADATA
+from tests.databases import Postgres
+
+
+def differences(connection: Connection) -> list[object]:
+    return compare_metadata(MigrationContext.configure(connection), METADATA)
 
 
 def test_the_migrations_make_what_the_tables_declare(data: Path) -> None:
     engine = create_engine(f"sqlite:///{data}/taskhouse.db", module=sqlite)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        assert differences(connection) == []
     engine.dispose()
+
+
+async def test_the_migrations_make_the_same_on_postgresql(postgres: Postgres) -> None:
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=partial(connect, postgres.address("empty")))
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
+
+
+def test_a_database_server_s_database_is_migrated_once_however_many_begin(postgres: Postgres) -> None:
+    address = postgres.fresh()
+    assert migrate.current(address) is None
+    with pytest.raises(SchemaMismatch, match="with the same --database"):
+        migrate.check(address)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(migrate.upgrade, [address] * 3))
+    migrate.check(address)
+
+
+def test_a_database_server_s_database_of_a_newer_version_is_refused_and_left_alone(postgres: Postgres) -> None:
+    address = postgres.fresh(template="template")
+    postgres.run("UPDATE alembic_version SET version_num = '9999'", database=address.text.rpartition("/")[2])
+    with pytest.raises(SchemaMismatch, match="newer taskhouse"):
+        migrate.upgrade(address)
+    assert migrate.current(address) == "9999"
+
+
+def test_a_database_that_cannot_hold_all_texts_is_refused(postgres: Postgres) -> None:
+    postgres.run("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    with pytest.raises(StoreUnavailable, match="encoding SQL_ASCII"):
+        migrate.upgrade(postgres.address("ascii"))
+    assert migrate.current(postgres.address("ascii")) is None
 
 
 def test_the_newest_migration_is_the_one_that_servers_ask_for() -> None:
