@@ -11,6 +11,6 @@ async def open_store(address: DatabaseAddress) -> Store:
     """Return the store, for the running event loop. Raises StoreUnavailable if there is no way to its database."""
     if isinstance(address, Path):
         return SqliteStore(address)
-    from server.store.postgres import PostgresStore  # Here: asyncpg costs 5 MB, which a house on SQLite can do without.
+    from server.store.postgres import PostgresStore  # Here, as a house on SQLite can do without the memory of asyncpg.
 
     return await PostgresStore.open(address)

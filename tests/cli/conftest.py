@@ -1,9 +1,11 @@
 """What tests of the commands share."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from server.store.address import DatabaseAddress
 from tests.cli.commands import Commands
 
 
@@ -11,6 +13,18 @@ from tests.cli.commands import Commands
 def engine() -> str:
     """SQLite, but for tests that are marked with BOTH: most commands know nothing of engines."""
     return "sqlite"
+
+
+@pytest.fixture
+def founded(engine, tmp_path, request) -> tuple[Path, DatabaseAddress]:
+    """A data folder for a house that was never started, and the address of its database."""
+    data = tmp_path / "data"
+    if engine == "sqlite":
+        return data, data / "taskhouse.db"
+    address = request.getfixturevalue("postgres").fresh()
+    data.mkdir(mode=0o700)
+    (data / "config.toml").write_text(f"database = {json.dumps(address.url)}\n")
+    return data, address
 
 
 @pytest.fixture

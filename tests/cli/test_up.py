@@ -16,7 +16,10 @@ import httpx
 import pytest
 from pysqlite3 import dbapi2 as sqlite
 
+from server.store.address import DatabaseAddress
 from tests.bench.house import COMMAND, House, free_port, running
+from tests.cli.commands import BOTH
+from tests.databases import apart, rows
 
 DATASETS = "datasets:\n  - name: t\n    columns:\n      - {name: n, type: integer, nullable: false}\n"
 
@@ -245,9 +248,12 @@ def _until_so_many(acknowledged: list[int], count: int) -> None:
         time.sleep(0.01)
 
 
+@BOTH
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM to the house", "SIGKILL to servers"])
-def test_no_acknowledged_upload_is_lost_whatever_ends_the_house(tmp_path: Path, end: signal.Signals) -> None:
-    data, declared, pem = tmp_path / "data", tmp_path / "datasets.yaml", tmp_path / "upload.pem"
+def test_no_acknowledged_upload_is_lost_whatever_ends_the_house(
+    tmp_path: Path, founded: tuple[Path, DatabaseAddress], end: signal.Signals
+) -> None:
+    (data, address), declared, pem = founded, tmp_path / "datasets.yaml", tmp_path / "upload.pem"
     declared.write_text(DATASETS)
     process, https = start(data, "--processes", "2")
     house = House(data, ("", 0), ("127.0.0.1", https), process.pid)
@@ -284,16 +290,17 @@ def test_no_acknowledged_upload_is_lost_whatever_ends_the_house(tmp_path: Path, 
         for lane in lanes:
             lane.join()
     assert process.returncode == 0
-    connection = sqlite.connect(str(data / "taskhouse.db"))
-    stored = [json.loads(row)[0] for (row,) in connection.execute("SELECT data FROM dataset_rows")]
-    connection.close()
+    stored = [json.loads(row)[0] for (row,) in apart(rows(address, "SELECT data FROM dataset_rows"))]
     assert set(acknowledged) <= set(stored)
     assert len(stored) == len(set(stored))  # Nothing was stored twice.
     assert set(stored) <= {*acknowledged, *unanswered}
 
 
-def test_tasks_outlive_a_killed_worker_and_each_is_done_once(tmp_path: Path) -> None:
-    data, declared = tmp_path / "data", tmp_path / "datasets.yaml"
+@BOTH
+def test_tasks_outlive_a_killed_worker_and_each_is_done_once(
+    tmp_path: Path, founded: tuple[Path, DatabaseAddress]
+) -> None:
+    (data, address), declared = founded, tmp_path / "datasets.yaml"
     declared.write_text(DATASETS)
     process, https = start(data)
     house = House(data, ("", 0), ("127.0.0.1", https), process.pid)
@@ -303,8 +310,8 @@ def test_tasks_outlive_a_killed_worker_and_each_is_done_once(tmp_path: Path) -> 
         house.run("keys", "issue", "--org", "acme", "--kind", kind, "--out", str(tmp_path / f"{kind}.pem"))
     upload, runner = (house.context(tmp_path / f"{kind}.pem") for kind in ("upload_any", "task_runner"))
     with httpx.Client(base_url=f"https://localhost:{https}", verify=upload, timeout=10) as client:
-        rows = {f"user-{number}": {"t": [{"n": number % 3}]} for number in range(600)}
-        assert client.post("/bulk_insert", json=rows).status_code == 200
+        people = {f"user-{number}": {"t": [{"n": number % 3}]} for number in range(600)}
+        assert client.post("/bulk_insert", json=people).status_code == 200
     worker = house.processes()["worker"][0]
     acknowledged: list[str] = []
 
@@ -336,9 +343,6 @@ def test_tasks_outlive_a_killed_worker_and_each_is_done_once(tmp_path: Path) -> 
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "taskhouse: worker was killed by SIGKILL; it is started again" in errors
-    connection = sqlite.connect(str(data / "taskhouse.db"))
-    results = connection.execute("SELECT task_id, count(*) FROM results GROUP BY task_id").fetchall()
-    connection.close()
-    done = dict(results)
+    done = dict(apart(rows(address, "SELECT task_id, count(*) FROM results GROUP BY task_id")))
     assert {task_id: done[task_id] for task_id in acknowledged} == dict.fromkeys(acknowledged, 1)
     assert len(acknowledged) == 40
