@@ -6,18 +6,19 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import grpc
 import pytest
-from pysqlite3 import dbapi2 as sqlite
 
+from server.settings import load
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
+from tests import databases
 from tests.bench.house import House, running
 from tests.clients.conftest import DATASETS
 from tests.clients.test_typed import Key, channel
+from tests.databases import apart
 
 PATIENCE_SECONDS = 30
 A_MESSAGE = 200  # rows
@@ -50,9 +51,8 @@ def acknowledged(stub: datasets_pb2_grpc.DatasetServiceStub, upload_id: str) -> 
 
 def stored(house: House, upload_id: str) -> list[str]:
     """Return the users of the rows of an upload, in the order in which they were stored."""
-    with closing(sqlite.connect(str(house.data / "taskhouse.db"))) as database:
-        rows = "SELECT user_id FROM dataset_rows WHERE user_id LIKE ? ORDER BY id"
-        return [user for (user,) in database.execute(rows, [f"{upload_id}%"])]
+    users = apart(databases.rows(load(data=house.data).database, "SELECT user_id FROM dataset_rows ORDER BY id"))
+    return [user for (user,) in users if user.startswith(upload_id)]
 
 
 def test_an_upload_goes_on_after_servers_and_the_edge_were_killed_and_no_row_is_lost_or_doubled(tmp_path: Path) -> None:
