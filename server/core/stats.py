@@ -1,10 +1,10 @@
 """Stats: an organization's own, and those of the organizations that share, found by filters."""
 
-import secrets
+import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 import uuid_utils
@@ -16,14 +16,16 @@ from server.core.stats_content import Values, milliseconds
 from server.core.stats_filters import ORGANIZATION, Condition, clauses_of, holds_for
 from server.core.stats_leaves import leaves_of
 from server.store import stats as store
-from server.store.engine import Tx
+from server.store.engine import Query, Tx
 from server.store.stats import Stored
-from server.store.stats_filters import Key, Order, Place, Search, bound, keys
+from server.store.stats_filters import Key, Order, Place, Search, bound, keys, led
+from server.store.stats_filters import rows as rows_of
 
 MAX_LIMIT = 1000
 MAX_PAGE_BYTES = 8 * 1024 * 1024  # of data
 QUICK_LIMIT, QUICK_SKIP = 100, 1000  # A page of more may take over 5 ms.
-WINDOW = 500  # Stats that a quick search looks at, in each organization.
+FEW_ROWS = 20  # Stats that are read at once; of more, it is looked first how large they are.
+NEAR, FAR = 50, 1000  # Stats that a quick search looks at, in each organization, first and then.
 FEW = 16  # Organizations whose stats are searched one by one; more, and all stats are gone through.
 SLICE = 1000  # Stats that are deleted in one transaction.
 ORDERS = {
@@ -31,6 +33,9 @@ ORDERS = {
 }  # fmt: skip
 """The columns of the fields that stats can be ordered by."""
 _FIRST = Order()
+Record = TypeVar("Record", Key, Stored)
+Wanted = Callable[..., tuple[Query[Record], dict[str, Any]]]
+"""`keys` or `rows` of store/stats_filters.py."""
 
 
 class Stat(NamedTuple):
@@ -97,10 +102,11 @@ class _Ids:
             self._time = max(self._time + (self._count >> 16), now)
             self._count &= 0xFFFF
             seconds, micros = divmod(self._time, 1_000_000)
-            return f"{seconds:08x}{micros:05x}{self._count:04x}{secrets.randbits(28):07x}"
+            return f"{seconds:08x}{micros:05x}{self._count:04x}{_random.getrandbits(28):07x}"
 
 
 _ids = _Ids()
+_random = random.Random()  # noqa: S311 - against chance, not against guessing: who may read a stat is checked.
 
 
 async def create(
@@ -133,8 +139,12 @@ async def add(tx: Tx, *, caller: Caller, contents: Sequence[Values]) -> int:
 async def get(tx: Tx, *, caller: Caller, stat_id: str) -> Stat:
     """Return a stat that the caller may read. Raises StatNotFound."""
     found = await store.by_id(tx, stat_id)
+    if found is None:
+        raise StatNotFound(stat_id)
+    if found.organization_id == caller.organization_id:
+        return _stat(found, caller.organization)
     names = await organizations.readable(tx, caller=caller)
-    if found is None or found.organization_id not in names:
+    if found.organization_id not in names:
         raise StatNotFound(stat_id)
     return _stat(found, names[found.organization_id])
 
@@ -166,7 +176,7 @@ async def purge(tx: Tx, *, caller: Caller, conditions: tuple[Condition, ...]) ->
     Return how many these were, and whether there are more. For a caller of no organization all are its own.
     """
     searched = await _organizations(tx, caller, conditions, own=True)
-    found = await _found(tx, list(searched), Asked(conditions, limit=SLICE - 1), thorough=True)
+    found = await _found(tx, list(searched), Asked(conditions, limit=SLICE - 1), keys, thorough=True)
     assert found is not None  # noqa: S101 - a thorough search gives no half answers.
     deleted = await store.remove_many(tx, orjson.dumps([key.id for key in found]).decode())
     return deleted, len(found) == SLICE
@@ -181,7 +191,10 @@ async def page(tx: Tx, *, caller: Caller, asked: Asked, thorough: bool) -> Page 
     names = await _organizations(tx, caller, asked.conditions, own=False)
     if isinstance(asked.after, str):
         asked = asked._replace(after=await _place(tx, names, asked))
-    found = await _found(tx, list(names), asked, thorough=thorough)
+    if asked.limit <= FEW_ROWS:
+        rows = await _found(tx, list(names), asked, rows_of, thorough=thorough)
+        return None if rows is None else _page(rows, rows[: asked.limit], asked, names)
+    found = await _found(tx, list(names), asked, keys, thorough=thorough)
     if found is None:
         return None
     shown = found[: asked.limit]
@@ -191,9 +204,7 @@ async def page(tx: Tx, *, caller: Caller, asked: Asked, thorough: bool) -> Page 
             raise invalid("_limit", f"this page has more than {MAX_PAGE_BYTES} bytes of data: ask for fewer stats")
         shown = shown[: max(fitting, 1)]
     stored = {each.id: each for each in await store.by_ids(tx, orjson.dumps([key.id for key in shown]).decode())}
-    stats = [_stat(stored[key.id], names[stored[key.id].organization_id]) for key in shown]
-    last = Place(shown[-1].value, shown[-1].id) if shown else None
-    return Page(stats, len(found) > len(shown), last)
+    return _page(found, [stored[key.id] for key in shown], asked, names)
 
 
 async def _organizations(tx: Tx, caller: Caller, conditions: Sequence[Condition], *, own: bool) -> dict[int, str]:
@@ -205,40 +216,62 @@ async def _organizations(tx: Tx, caller: Caller, conditions: Sequence[Condition]
     return {each: name for each, name in names.items() if all(holds_for(one, name) for one in asked)}
 
 
-async def _found(tx: Tx, owners: list[int], asked: Asked, *, thorough: bool) -> list[Key] | None:
-    """Return the keys of up to `limit` stats and one more; None if a search that is not thorough cannot tell."""
+async def _found(
+    tx: Tx, owners: list[int], asked: Asked, wanted: Wanted[Record], *, thorough: bool
+) -> list[Record] | None:
+    """Return up to `limit` stats, or their keys, and one more; None if a search that is not thorough cannot tell."""
     conditions = (condition for condition in asked.conditions if condition.field != ORGANIZATION)
-    search = Search(tuple(clause for condition in conditions for clause in clauses_of(condition)), asked.order)
+    search = led(tuple(clause for condition in conditions for clause in clauses_of(condition)), asked.order)
+    bounded = not thorough and (len(owners) > FEW or not search.is_led)
+    for window in (NEAR, FAR) if bounded else (None,):
+        found = await _within(tx, owners, asked, search, wanted, window)
+        if found is not None:
+            return found
+    return None
+
+
+async def _within(
+    tx: Tx, owners: list[int], asked: Asked, search: Search, wanted: Wanted[Record], window: int | None
+) -> list[Record] | None:
+    """Return what `_found` returns, having looked at so many stats of each organization at most."""
     after = asked.after if isinstance(asked.after, Place) else None
+    parts: Sequence[int | str] = owners
     if len(owners) > FEW:
-        parts: list[int | str] = [orjson.dumps([{"value": owner} for owner in owners]).decode()]
-    else:
-        parts = list(owners)
+        parts = [orjson.dumps([{"value": owner} for owner in owners]).decode()]
     one = len(parts) == 1
     most, skip = (asked.limit + 1, asked.skip) if one else (asked.skip + asked.limit + 1, 0)
-    bounded = not thorough and (len(owners) > FEW or not search.is_led())
-    found: list[Key] = []
+    found: list[Record] = []
     ends: list[Place] = []
     for part in parts:
         end = None
-        if bounded:
-            query, values = bound(search, organizations=part, after=after, skip=WINDOW)
+        if window is not None:
+            query, values = bound(search, organizations=part, after=after, skip=window)
             if key := await tx.one(query, **values):
                 end = Place(key.value, key.id)
-        query, values = keys(search, organizations=part, after=after, up_to=end, most=most, skip=skip)
-        part_found = await tx.all(query, **values)
+        asking, values = wanted(search, organizations=part, after=after, up_to=end, most=most, skip=skip)
+        part_found = await tx.all(asking, **values)
         found += part_found
         if end and len(part_found) < most:
             ends.append(end)
     if not one:
-        found.sort(reverse=asked.order.descending)
+        found.sort(key=lambda each: _place_of(each, asked.order), reverse=asked.order.descending)
         found = found[asked.skip : asked.skip + asked.limit + 1]
     if not ends:
         return found
     # Beyond the place at which the look at an organization ended, its stats are not known.
-    last = found[-1][:2] if len(found) > asked.limit else None
+    last = _place_of(found[-1], asked.order) if len(found) > asked.limit else None
     known = last and all(last >= end if asked.order.descending else last <= end for end in ends)
     return found if known else None
+
+
+def _place_of(each: Key | Stored, order: Order) -> Place:
+    return Place(each.value if isinstance(each, Key) else getattr(each, order.column), each.id)
+
+
+def _page(found: Sequence[Key | Stored], shown: list[Stored], asked: Asked, names: dict[int, str]) -> Page:
+    stats = [_stat(stored, names[stored.organization_id]) for stored in shown]
+    last = _place_of(shown[-1], asked.order) if shown else None
+    return Page(stats, len(found) > len(shown), last)
 
 
 async def _place(tx: Tx, names: dict[int, str], asked: Asked) -> Place:
@@ -293,16 +326,24 @@ async def _stored_before(tx: Tx, owner: int, contents: Sequence[Values]) -> dict
     return {each.uuid: each for each in found}
 
 
-def _new(now: int, owner: int, values: Values) -> Stored:
-    filled: Any = {
-        "uuid": str(uuid_utils.uuid4()),
-        "quarter": None,
-        "year": None,
-        "create_time": milliseconds(now),
-        "update_time": milliseconds(now),
-        **_columns(values),
-    }
-    return Stored(id=_ids.next(now), organization_id=owner, **filled)
+def _new(now: int, owner: int, values: Mapping[str, Any]) -> Stored:
+    at = milliseconds(now)
+    return Stored(
+        id=_ids.next(now),
+        organization_id=owner,
+        uuid=values.get("uuid") or str(uuid_utils.uuid4()),
+        anr_number=values["anr_number"],
+        anr_uuid=values["anr_uuid"],
+        type=values["type"],
+        day=values["day"],
+        week=values["week"],
+        month=values["month"],
+        quarter=values.get("quarter"),
+        year=values.get("year"),
+        create_time=values.get("create_time", at),
+        update_time=values.get("update_time", at),
+        data=values["data"],
+    )
 
 
 def _says(stored: Stored, values: Values) -> bool:

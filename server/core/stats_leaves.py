@@ -10,7 +10,7 @@ case is folded, for comparisons that ignore it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -43,18 +43,7 @@ def path_of(keys: Sequence[str]) -> str:
 
 def leaf_of(value: Any) -> str:
     """Return the leaf of a value."""
-    match value:
-        case str():
-            return TEXT + storable(value)
-        case bool():
-            return "b1" if value else "b0"
-        case int() | float() | Number():
-            return NUMBER + _in_order(value)
-        case None:
-            return NULL
-        case list():
-            return f"{LIST}{len(value)}"
-    return "o"
+    return _LEAVES[type(value)](value)
 
 
 def storable(text: str) -> str:
@@ -78,6 +67,9 @@ def _segment(key: str) -> str:
 
 
 def _in_order(number: int | float | Number) -> str:
+    if type(number) is int and number > 0:
+        digits = str(number)
+        return f"2{len(digits) + _MIDDLE:08}{digits.rstrip('0')}"
     negative, point, digits = point_and_digits(number)
     if not digits:
         return "1"
@@ -85,3 +77,15 @@ def _in_order(number: int | float | Number) -> str:
     if negative:
         return "0" + power.translate(_COMPLEMENT) + digits.translate(_COMPLEMENT) + "~"
     return "2" + power + digits
+
+
+_LEAVES: Mapping[type, Callable[[Any], str]] = {
+    str: lambda value: TEXT + storable(value),
+    bool: lambda value: "b1" if value else "b0",
+    int: lambda value: NUMBER + _in_order(value),
+    float: lambda value: NUMBER + _in_order(value),
+    Number: lambda value: NUMBER + _in_order(value),
+    type(None): lambda value: NULL,  # noqa: ARG005 - as the others.
+    list: lambda value: f"{LIST}{len(value)}",
+    dict: lambda value: "o",  # noqa: ARG005 - as the others.
+}

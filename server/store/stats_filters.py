@@ -6,7 +6,7 @@ seen are kept, up to MAX_SHAPES.
 
 import operator
 from collections.abc import Callable, Mapping
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -21,6 +21,7 @@ from sqlalchemy import (
     bindparam,
     false,
     func,
+    literal,
     not_,
     or_,
     select,
@@ -31,7 +32,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from server.store.engine import OneTimeQuery, Query
 from server.store.lists import records, texts
-from server.store.stats import STATS
+from server.store.stats import STATS, Stored
 
 MAX_SHAPES = 500
 LEAF = "leaf"
@@ -39,11 +40,12 @@ LEADERS = (
     "id", "uuid", "anr_uuid", "anr_number", "create_time", "day", "week", "month", "quarter", "type", "year",
 )  # fmt: skip
 """The columns that have an index, those with the fewest stats a value first."""
+_RANKS = {name: rank for rank, name in enumerate(LEADERS)} | {"update_time": len(LEADERS)}
 
 _S = STATS.c
 
 
-class Test(Enum):
+class Test(IntEnum):
     """How a column, or a leaf, is compared with its values."""
 
     EQUAL = auto()
@@ -109,13 +111,21 @@ class Key(NamedTuple):
     bytes: int
 
 
+class What(IntEnum):
+    """What a search returns."""
+
+    KEYS = auto()
+    ROWS = auto()  # the stats themselves, as Stored
+    BOUND = auto()  # the place at which a look ends, as a Key without bytes
+
+
 class _Shape(NamedTuple):
     clauses: tuple[tuple[tuple[tuple[str, Test], ...], bool], ...]
     order: Order
     many: bool  # organizations, in a list; else one
     after: bool
     up_to: bool
-    bound: bool  # the query for the place at which a look ends, instead of the stats
+    what: What
 
 
 class Search(NamedTuple):
@@ -123,22 +133,25 @@ class Search(NamedTuple):
 
     clauses: tuple[Clause, ...]
     order: Order
+    leader: Clause | None = None  # as `led` finds it
 
+    @property
     def is_led(self) -> bool:
-        """Say whether the order of an index alone finds the stats, with nothing on the way to be left out."""
-        return len(self.clauses) == (0 if leader_of(self) is None else 1)
+        """Whether the order of an index alone finds the stats, with nothing on the way to be left out."""
+        return len(self.clauses) == (0 if self.leader is None else 1)
 
 
-def leader_of(search: Search) -> Clause | None:
-    """Return the condition whose index finds the stats in their order: an equality, if they are ordered by id."""
-    if search.order.column != "id":
-        return None
-    leaders = {
-        clause.terms[0].column: clause
-        for clause in search.clauses
-        if len(clause.terms) == 1 and not clause.negated and clause.terms[0].test is Test.EQUAL
-    }
-    return next((leaders[name] for name in LEADERS if name in leaders), None)
+def led(clauses: tuple[Clause, ...], order: Order) -> Search:
+    """Return a search with the condition whose index finds the stats in their order: an equality, by order of id."""
+    leader, rank = None, len(LEADERS)
+    if order.column == "id":
+        for clause in clauses:
+            terms, negated = clause
+            if len(terms) == 1 and not negated and terms[0].test is Test.EQUAL and terms[0].column != LEAF:
+                found = _RANKS[terms[0].column]
+                if found < rank:
+                    leader, rank = clause, found
+    return Search(clauses, order, leader)
 
 
 def keys(
@@ -148,40 +161,46 @@ def keys(
 
     They are those after the place `after` and up to the place `up_to`, without the first `skip`.
     """
-    return _asked(search, organizations, after, up_to, bound=False, most=most, skip=skip)
+    return _asked(search, organizations, after, up_to, What.KEYS, most=most, skip=skip)
+
+
+def rows(
+    search: Search, *, organizations: int | str, after: Place | None, up_to: Place | None, most: int, skip: int
+) -> tuple[Query[Stored], dict[str, Any]]:
+    """As keys, for the stats themselves."""
+    return _asked(search, organizations, after, up_to, What.ROWS, most=most, skip=skip)
 
 
 def bound(
     search: Search, *, organizations: int | str, after: Place | None, skip: int
 ) -> tuple[Query[Key], dict[str, Any]]:
     """Return the query for the place of the row with the number `skip` of those that the index goes through."""
-    leader = leader_of(search)
-    led = Search((leader,) if leader else (), search.order)
-    return _asked(led, organizations, after, None, bound=True, most=1, skip=skip)
+    found = Search((search.leader,) if search.leader else (), search.order, search.leader)
+    return _asked(found, organizations, after, None, What.BOUND, most=1, skip=skip)
 
 
-_queries: dict[_Shape, Query[Key]] = {}
+_queries: dict[_Shape, Query[Any]] = {}
 
 
 def _asked(
-    search: Search, organizations: int | str, after: Place | None, up_to: Place | None, *, bound: bool, **limits: int
-) -> tuple[Query[Key], dict[str, Any]]:
+    search: Search, organizations: int | str, after: Place | None, up_to: Place | None, what: What, **limits: int
+) -> tuple[Query[Any], dict[str, Any]]:
     shape = _Shape(
         tuple((tuple((term.column, term.test) for term in terms), negated) for terms, negated in search.clauses),
         search.order,
         isinstance(organizations, str),
         after is not None,
         up_to is not None,
-        bound,
+        what,
     )
     query = _queries.get(shape)
     if query is None:
-        leader = leader_of(search)
-        statement = _statement(shape, search.clauses.index(leader) if leader else None)
+        statement = _statement(shape, search.clauses.index(search.leader) if search.leader else None)
+        record: type[Any] = Stored if what is What.ROWS else Key
         if len(_queries) < MAX_SHAPES:
-            query = _queries[shape] = Query(statement, Key)
+            query = _queries[shape] = Query(statement, record)
         else:
-            query = OneTimeQuery(statement, Key)
+            query = OneTimeQuery(statement, record)
     values: dict[str, Any] = {"organizations": organizations, **limits}
     for name, place in (("after", after), ("up_to", up_to)):
         if place:
@@ -214,14 +233,17 @@ def _statement(shape: _Shape, leader: int | None) -> Select[Any]:
         some = or_(
             false(),
             *(
-                _term(column, test, f"p{number}_{position}", leads=number == leader and not shape.many)
+                _term(column, test, f"p{number}_{position}", leads=number == leader and not shape.many, negated=negated)
                 for position, (column, test) in enumerate(terms)
             ),
         )
         conditions.append(not_(some) if negated else some)
-    size = func.octet_length(_S.data) if not shape.bound else func.length(_S.id)
+    if shape.what is What.ROWS:
+        wanted: list[ColumnElement[Any]] = [_S[name] for name in Stored._fields]
+    else:
+        wanted = [ordered, _S.id, func.octet_length(_S.data) if shape.what is What.KEYS else literal(0)]
     return (
-        select(ordered, _S.id, size)
+        select(*wanted)
         .where(*conditions)
         .order_by(*(column.desc() if shape.order.descending else column for column in place))
         .limit(bindparam("most", type_=Integer))
@@ -238,8 +260,8 @@ def _parameters(name: str, place: tuple[ColumnElement[Any], ...]) -> tuple[Colum
     return tuple(found)
 
 
-def _term(column: str, test: Test, name: str, *, leads: bool) -> ColumnElement[bool]:
-    """Return the comparison, which is never NULL, so that its negation means the opposite."""
+def _term(column: str, test: Test, name: str, *, leads: bool, negated: bool) -> ColumnElement[bool]:
+    """Return the comparison; one that will be negated is never NULL, so that its negation means the opposite."""
     numeric = column != LEAF and isinstance(_S[column].type, BigInteger)
     kind: BigInteger | Text = BigInteger() if numeric else Text()
     if column == LEAF:
@@ -256,10 +278,10 @@ def _term(column: str, test: Test, name: str, *, leads: bool) -> ColumnElement[b
         return found.is_not(None)
     values = [bindparam(f"{name}_{at}", type_=kind) for at in range(2)]
     if column == LEAF and test in _WITHIN:
-        is_text = and_(found >= "s", found < "t")
-        return and_(found.is_not(None), is_text, _TESTS[test](func.substr(found, 2), values))
-    tested = _TESTS[test](found, values)
-    return tested if leads else and_(found.is_not(None), tested)
+        tested = and_(found >= "s", found < "t", _TESTS[test](func.substr(found, 2), values))
+    else:
+        tested = _TESTS[test](found, values)
+    return and_(found.is_not(None), tested) if negated else tested
 
 
 def _starts(text: ColumnElement[Any], start: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -1,0 +1,268 @@
+"""Stats: who sees which, retrying, pages, and changing one's own."""
+
+import itertools
+
+import pytest
+
+from server.core import organizations, stats
+from server.core.caller import Caller, Role
+from server.core.errors import InvalidFields, StatExists, StatNotFound
+from server.core.stats import Asked
+from server.core.stats_content import read_changes, read_new, time_of, time_text
+from server.core.stats_filters import Condition, Operator, values_of
+from server.store.stats_filters import Order
+from tests.core import scenes
+
+UUID = "76a3999f-ab22-4008-a540-f68082f44cb2"
+EVERYBODY = Caller("h", Role.MONARC_ADMIN, None, "", "")
+
+
+def content(**changes):
+    given = {"type": "risk", "anr": 2, "day": 1, "week": 1, "month": 1, "data": {"what": "you want"}} | changes
+    return read_new(given)
+
+
+async def stored(store, caller, *contents):
+    return await store.write(stats.create, caller=caller, contents=contents)
+
+
+async def found(store, caller, **asked):
+    """The pages there are, from page to page after the last id, quick where that is enough."""
+    page = await store.read(stats.page, caller=caller, asked=Asked(**asked), thorough=False)
+    if page is None:
+        page = await store.scan(stats.page, caller=caller, asked=Asked(**asked), thorough=True)
+    return page
+
+
+def where(field, operator, *values, negated=False):
+    return Condition(field, (), operator, negated, values)
+
+
+@pytest.fixture
+async def acme(store):
+    return await scenes.organization(store, "acme", Role.MONARC_WRITE)
+
+
+@pytest.fixture
+async def other(store):
+    return await scenes.organization(store, "other", Role.MONARC_WRITE)
+
+
+async def test_ids_have_24_digits_and_grow_with_every_stat(store, acme):
+    made = await stored(store, acme, *(content(day=day) for day in range(300)))
+    made += await stored(store, acme, content())
+    ids = [stat.id for stat in made]
+    assert ids == sorted(set(ids))
+    assert all(len(each) == 24 and set(each) <= set("0123456789abcdef") for each in ids)
+    page = await found(store, acme, limit=1000)
+    assert [stat.id for stat in page.stats] == ids
+
+
+async def test_a_stat_that_is_sent_again_is_told_again_and_another_is_refused(store, acme, other):
+    [first] = await stored(store, acme, content(uuid=UUID.upper(), year=2020))
+    assert first.uuid == UUID
+    assert await stored(store, acme, content(uuid=UUID, year=2020)) == [first]
+    for changes in ({"year": 2021}, {}, {"year": 2020, "quarter": 1}, {"year": 2020, "data": {"what": "else"}}):
+        with pytest.raises(StatExists) as raised:
+            await stored(store, acme, content(day=9), content(uuid=UUID, **changes))
+        assert raised.value.stat_id == first.id
+    assert len((await found(store, acme)).stats) == 1
+    [theirs] = await stored(store, other, content(uuid=UUID))
+    assert theirs.id != first.id
+
+
+async def test_of_a_batch_that_need_not_be_whole_the_good_ones_are_stored(store, acme):
+    contents = [content(uuid=UUID), content(uuid=UUID), content(uuid=UUID, day=9), content(day=3)]
+    results = await store.write(stats.create, caller=acme, contents=contents, whole=False)
+    assert [type(result).__name__ for result in results] == ["Stat", "Stat", "StatExists", "Stat"]
+    assert results[0] == results[1]
+    assert len((await found(store, acme)).stats) == 2
+
+
+async def test_an_organization_sees_its_own_and_what_others_share(store, acme, other):
+    [mine], [theirs] = await stored(store, acme, content()), await stored(store, other, content())
+    assert (await found(store, acme)).stats == [mine]
+    for stat_id in (theirs.id, "0" * 24, "xyz", ""):
+        with pytest.raises(StatNotFound):
+            await store.read(stats.get, caller=acme, stat_id=stat_id)
+    await store.write(organizations.share, caller=scenes.HOUSE, name="other", sharing=True)
+    assert (await found(store, acme)).stats == [mine, theirs]
+    assert await store.read(stats.get, caller=acme, stat_id=theirs.id) == theirs
+    assert (await found(store, other)).stats == [theirs]
+    for verb, asked in ((stats.delete, {}), (stats.update, {"values": read_changes({"day": 2})})):
+        with pytest.raises(StatNotFound):
+            await store.write(verb, caller=acme, stat_id=theirs.id, **asked)
+    await store.write(organizations.share, caller=scenes.HOUSE, name="other", sharing=False)
+    assert (await found(store, acme)).stats == [mine]
+
+
+async def test_a_caller_of_the_house_sees_everything_and_names_whose_new_stats_are(store, acme, other):
+    [mine], [theirs] = await stored(store, acme, content()), await stored(store, other, content())
+    assert (await found(store, EVERYBODY)).stats == [mine, theirs]
+    with pytest.raises(InvalidFields) as raised:
+        await stored(store, EVERYBODY, content())
+    assert [fault.field for fault in raised.value.faults] == ["organization"]
+    [made] = await store.write(stats.create, caller=EVERYBODY, contents=[content()], organization="other")
+    assert made.organization == "other"
+
+
+async def test_the_organization_is_a_filter_like_any_other(store, acme, other):
+    await stored(store, acme, content())
+    await stored(store, other, content())
+    for operator, value, names in (
+        (Operator.EXACT, "acme", ["acme"]),
+        (Operator.EXACT, "nobody", []),
+        (Operator.ICONTAINS, "CM", ["acme"]),
+        (Operator.GT, "b", ["other"]),
+        (Operator.ENDSWITH, "r", ["other"]),
+    ):
+        asked = (where("organization", operator, value),)
+        assert [stat.organization for stat in (await found(store, EVERYBODY, conditions=asked)).stats] == names
+    asked = (where("organization", Operator.EXACT, "other"),)
+    assert (await found(store, acme, conditions=asked)).stats == []
+
+
+@pytest.mark.parametrize("sharing", [2, 20], ids=["few", "many"])
+@pytest.mark.parametrize("order", [Order(), Order("id", True), Order("month"), Order("month", True), Order("type")])
+async def test_pages_of_many_organizations_hold_every_stat_once_in_its_order(store, sharing, order):
+    callers = [await scenes.organization(store, f"o{number}", Role.MONARC_WRITE) for number in range(sharing)]
+    for caller in callers:
+        await store.write(organizations.share, caller=scenes.HOUSE, name=caller.organization, sharing=True)
+    for number in range(3):
+        for caller in callers:
+            values = [content(month=(number * 7 + each) % 5, day=each, type="ab"[each % 2]) for each in range(4)]
+            await stored(store, caller, *values)
+    caller = callers[0]
+    every = (await found(store, caller, limit=1000, order=order)).stats
+    column = {"id": "id"}.get(order.column, order.column)
+    expected = sorted(every, key=lambda stat: (getattr(stat, column), stat.id), reverse=order.descending)
+    assert len(every) == sharing * 12
+    assert every == expected
+    asked = (where("day", Operator.GT, 0), where("type", Operator.EXACT, "b"))
+    wanted = [stat for stat in expected if stat.day > 0 and stat.type == "b"]
+    for size in (1, 5, 50):
+        after, pages = None, []
+        for number in itertools.count():
+            page = await found(store, caller, limit=size, order=order, after=after, conditions=asked)
+            skipped = await found(store, caller, limit=size, order=order, skip=number * size, conditions=asked)
+            assert (skipped.stats, skipped.has_more) == (page.stats, page.has_more)
+            pages += page.stats
+            if not page.has_more:
+                break
+            after = page.stats[-1].id
+        assert pages == wanted
+
+
+async def test_a_page_goes_on_after_a_stat_that_is_gone(store, acme):
+    made = await stored(store, acme, *(content(day=day) for day in range(5)))
+    await store.write(stats.delete, caller=acme, stat_id=made[2].id)
+    assert (await found(store, acme, after=made[2].id)).stats == made[3:]
+
+
+async def test_a_limit_of_nothing_tells_whether_there_is_something(store, acme):
+    assert not (await found(store, acme, limit=0)).has_more
+    await stored(store, acme, content())
+    page = await found(store, acme, limit=0)
+    assert (page.stats, page.has_more) == ([], True)
+
+
+async def test_what_is_rare_is_found_however_far_it_is(store, acme):
+    made = await stored(store, acme, *(content(day=day, data={"n": day}) for day in range(2500)))
+    asked = (where("day", Operator.GT, 2498),)
+    assert await store.read(stats.page, caller=acme, asked=Asked(asked), thorough=False) is None
+    assert (await found(store, acme, conditions=asked)).stats == made[2499:]
+    leaf = (Condition("data", ("n",), Operator.EXACT, False, (2400,)),)
+    assert (await found(store, acme, conditions=leaf)).stats == [made[2400]]
+    assert (await found(store, acme, conditions=(where("day", Operator.EXACT, 2000),))).stats == [made[2000]]
+
+
+async def test_a_page_that_is_too_large_is_refused_or_ends_early(store, acme, monkeypatch):
+    monkeypatch.setattr(stats, "MAX_PAGE_BYTES", 1000)
+    made = await stored(store, acme, *(content(data="x" * 400) for _ in range(30)))
+    with pytest.raises(InvalidFields) as raised:
+        await found(store, acme, limit=30)
+    assert raised.value.faults[0].field == "_limit"
+    page = await found(store, acme, limit=30, cut=True)
+    assert (page.stats, page.has_more) == (made[:2], True)
+
+
+async def test_a_stat_is_changed_and_tells_when(store, acme):
+    [first, second] = await stored(store, acme, content(type="été"), content(uuid=UUID))
+    changes = read_changes({"day": "7", "data": {"x": [1, 2]}, "year": 2021, "unknown": 1})
+    changed = await store.write(stats.update, caller=acme, stat_id=first.id, values=changes)
+    assert (changed.day, changed.data, changed.year, changed.type) == (7, '{"x": [1, 2]}', 2021, "été")
+    assert changed.update_time >= first.update_time
+    assert await store.read(stats.get, caller=acme, stat_id=first.id) == changed
+    leaf = (Condition("data", ("x",), Operator.SIZE, False, (2,)), where("type", Operator.ICONTAINS, "ÉT"))
+    assert (await found(store, acme, conditions=leaf)).stats == [changed]
+    with pytest.raises(StatExists) as raised:
+        await store.write(stats.update, caller=acme, stat_id=first.id, values=read_changes({"uuid": UUID}))
+    assert raised.value.stat_id == second.id
+    again = await store.write(stats.update, caller=acme, stat_id=first.id, values=read_changes({"year": None}))
+    assert again.year is None
+
+
+async def test_purging_deletes_one_s_own_old_stats_slice_by_slice(store, acme, other, monkeypatch):
+    monkeypatch.setattr(stats, "SLICE", 3)
+    await store.write(organizations.share, caller=scenes.HOUSE, name="other", sharing=True)
+    old, new = content(created_at="2019-01-01"), content(created_at="2021-01-01")
+    await stored(store, acme, *([old] * 7), new)
+    await stored(store, other, old)
+    age = (where("created_at", Operator.LT, time_of("2020-01-01")),)
+    counts = []
+    more = True
+    while more:
+        count, more = await store.write(stats.purge, caller=acme, conditions=age)
+        counts.append(count)
+    assert counts == [3, 3, 1]
+    assert [stat.organization for stat in (await found(store, acme)).stats] == ["acme", "other"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2019-01-01", "2019-01-01T00:00:00"),
+        ("2020-05-12T22:29:42.362000", "2020-05-12T22:29:42.362000"),
+        ("2020-05-12 22:29", "2020-05-12T22:29:00"),
+        ("2020-05-12T22:29:42Z", "2020-05-12T22:29:42"),
+        ("2020-05-12T22:29:42.5+02:00", "2020-05-12T20:29:42.500000"),
+        ("2020-05-12T22:29:42-0130", "2020-05-12T23:59:42"),
+        ("1969-12-31T23:59:59.999", "1969-12-31T23:59:59.999000"),
+        ("0001-01-01", "0001-01-01T00:00:00"),
+    ],
+)
+def test_times_are_told_as_documented(text, told):
+    assert time_text(time_of(text)) == told
+
+
+@pytest.mark.parametrize(
+    "text", ["", "garbage", "2020-13-01", "2020-02-30", "0001-01-01T00:00+01:00", "2020-05-12T25:00"]
+)
+def test_what_is_no_time_is_none(text):
+    assert time_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "text", "values"),
+    [
+        ("month", Operator.IN, "1,3", (1, 3)),
+        ("month", Operator.EXACT, "", (None,)),
+        ("type", Operator.EXACT, "", (None,)),
+        ("type", Operator.EXACT, '""', ("",)),
+        ("type", Operator.IN, "risk,''", ("risk", "")),
+        ("anr", Operator.EXACT, UUID.upper(), (UUID,)),
+        ("anr", Operator.EXACT, "-2", (-2,)),
+        ("id", Operator.EXACT, "ABCDEF" * 4, ("abcdef" * 4,)),
+        ("data", Operator.EXACT, "1", (1,)),
+        ("data", Operator.EXACT, '"1"', ("1",)),
+        ("data", Operator.EXACT, "true", (True,)),
+        ("data", Operator.EXACT, "null", (None,)),
+        ("data", Operator.EXACT, "you want", ("you want",)),
+        ("data", Operator.IN, '1,"a,b",c', (1, "a,b", "c")),
+        ("data", Operator.CONTAINS, "1", ("1",)),
+        ("data", Operator.EXISTS, "false", (False,)),
+        ("data", Operator.SIZE, "2", (2,)),
+    ],
+)
+def test_values_of_queries_are_of_their_field_s_kind(field, operator, text, values):
+    assert values_of(field, operator, text) == values
