@@ -8,7 +8,6 @@ import pytest
 
 from server.cli.main import run
 
-
 BOTH = pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 
 
