@@ -35,6 +35,8 @@ _OPTIONS = {
     "password": "--password-file",
     "token": "--token",
     "access": "--access",
+    "retrieval": "--retrieval",
+    "allow": "--allow",
 }
 _REMEDIES: dict[type[Exception], str] = {
     errors.OrganizationNotFound: "`taskhouse orgs list` shows those there are",

@@ -25,7 +25,8 @@ from server.services.credentials import credential_to_proto
 from server.settings import Settings
 from server.store.engine import Store
 
-_NAMES = {role: (api, access) for api, accesses in TOKENS.items() for access, role in accesses.items()}
+_NAMES = {role: (api, name) for api, roles in TOKENS.items() for name, role in roles.items()}
+"""By roles: the API, and the access or, for asapi, the retrieval."""
 
 
 @click.group()
@@ -37,8 +38,15 @@ def tokens() -> None:
 @house_options
 @owner_options
 @click.option("--api", type=click.Choice(list(TOKENS)), required=True, help="The API that it opens.")
+@click.option("--access", type=click.Choice(list(TOKENS["grpc"])), help="How much it may do; default: write.")
 @click.option(
-    "--access", type=click.Choice(list(TOKENS["grpc"])), default="write", show_default=True, help="How much it may do."
+    "--retrieval", type=click.Choice(list(TOKENS["asapi"])), help="asapi: how results come back; it has no --access."
+)
+@click.option(
+    "--allow",
+    metavar="SERVICE/ACTION[:PARAMETER=VALUE,…]",
+    multiple=True,
+    help="asapi: what it may ask for; repeatable. Default: the whole catalogue.",
 )
 @click.option("--name", default="", help="What people call it.")
 @click.option("--token", help="Take this one (16 to 256 characters) instead of making one.")
@@ -48,7 +56,9 @@ def create(
     settings: Settings,
     org: str | None,
     api: str,
-    access: str,
+    access: str | None,
+    retrieval: str | None,
+    allow: tuple[str, ...],
     name: str,
     token: str | None,
     expires: timedelta | None,
@@ -61,9 +71,17 @@ def create(
     A grpc token of the house does tasks (--access write) or operates the house (--access admin); a monarc token of the
     house is good for the stats of every organization.
     """
+    if api == "asapi" and access:
+        raise click.UsageError("tokens of asapi have no --access")
+    if api == "asapi" and house:
+        raise click.UsageError("a token of asapi belongs to an organization: give --org NAME")
+    if api != "asapi" and retrieval:
+        raise click.UsageError("only tokens of asapi have --retrieval")
     wanted = NewToken(
         organization=owner_of(org, house=house),
-        kind=TOKENS[api][access],
+        kind=TOKENS[api].get((retrieval or "") if api == "asapi" else (access or "write")),
+        api=api,
+        allowed=allow,
         display_name=name,
         valid_seconds=None if expires is None else expires.total_seconds(),
     )
@@ -87,7 +105,7 @@ def list_(settings: Settings, org: str | None, *, house: bool, as_json: bool) ->
         settings,
         owner_of(org, house=house) if org or house else None,
         tokens=True,
-        titles=("API", "ACCESS"),
+        titles=("API", "ACCESS OR RETRIEVAL"),
         cells=lambda token: _NAMES[token.kind],
         as_json=as_json,
     )
@@ -130,7 +148,8 @@ def _print(credential: Credential, secret: str, *, as_json: bool) -> None:
             "id": credential.id,
             "organization": credential.organization or OF_HOUSE,
             "api": _NAMES[credential.kind][0],
-            "access": _NAMES[credential.kind][1],
+            "retrieval" if _NAMES[credential.kind][0] == "asapi" else "access": _NAMES[credential.kind][1],
+            "allow": " ".join(credential.allowed),
             "name": credential.display_name,
             "expires": time_text(credential.expire_time),
             "token (shown once)": secret,

@@ -22,6 +22,8 @@ class Role(StrEnum):
     MONARC_READ = "monarc_read"
     MONARC_WRITE = "monarc_write"
     MONARC_ADMIN = "monarc_admin"
+    ASAPI_STORE = "asapi_asstore"
+    ASAPI_CHANNEL = "asapi_aschannel"
     STRANGER = "stranger"  # nobody: whoever calls an API whose authentication is switched off
 
 
@@ -30,9 +32,13 @@ TOKENS: Mapping[str, Mapping[str, Role]] = MappingProxyType(
     {
         "grpc": {"read": Role.TOKEN_READ, "write": Role.TOKEN_WRITE, "admin": Role.TOKEN_ADMIN},
         "monarc": {"read": Role.MONARC_READ, "write": Role.MONARC_WRITE, "admin": Role.MONARC_ADMIN},
+        "asapi": {"asstore": Role.ASAPI_STORE, "aschannel": Role.ASAPI_CHANNEL},
     }
 )
-"""What the tokens of each API may be: a role for each access. A token is unknown to every API but its own."""
+"""What the tokens of each API may be: a role for each access, and in asapi for each way in which results come back.
+
+A token is unknown to every API but its own.
+"""
 TOKEN_ROLES = frozenset(role for accesses in TOKENS.values() for role in accesses.values())
 
 
@@ -46,6 +52,7 @@ class Caller:
     organization: str  # its name; empty: the house
     user_id: str  # upload_user only, else empty
     name: str = ""  # what people call it; for the event log
+    allowed: tuple[str, ...] = ()  # tokens of asapi: what they may ask for; see core/allowances.py
 
     @property
     def tenant(self) -> int:

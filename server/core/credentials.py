@@ -7,9 +7,10 @@ import string
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
 from uuid_utils import uuid7
 
-from server.core import events
+from server.core import allowances, events
 from server.core.caller import HOUSE_ROLES, TOKEN_ROLES, TOKENS, Caller, Role
 from server.core.errors import CredentialNotFound, CredentialTaken, Fault, InvalidFields, invalid
 from server.core.organizations import Organization, is_one_line, owner
@@ -31,6 +32,7 @@ TOKEN_ALPHABET = string.ascii_letters + string.digits
 TOKEN_LENGTH = 32  # characters after the prefix: 190 bits
 MONARC_TOKEN_BYTES = 64  # 86 characters
 OWN_TOKEN = "own token"  # noqa: S105 - what the token that comes with an organization is called.
+_NO_RETRIEVAL = Fault("retrieval", "must be asstore or aschannel")
 _GIVEN_TOKEN = re.compile(r"[!-~]{16,256}")
 
 
@@ -50,6 +52,7 @@ class Credential:
     organization: str  # its name; empty: the house
     display_name: str
     user_id: str  # upload_user only, else empty
+    allowed: tuple[str, ...]  # tokens of asapi only; see core/allowances.py
     create_time: int
     expire_time: int | None
     revoke_time: int | None
@@ -92,14 +95,22 @@ class NewToken:
 
     organization: str  # a name; empty: the caller's own, or the house
     kind: Role | None  # None: the request names none that there is
+    api: str = "grpc"  # which API it is for, if there is no kind
     display_name: str = ""
     valid_seconds: float | None = None  # None: for ever
+    allowed: tuple[str, ...] = ()  # asapi only; see core/allowances.py
 
     def faults(self, caller: Caller) -> list[Fault]:
         """Return what is wrong with it, as fields of CreateTokenRequest."""
         faults = _common_faults(self.display_name, self.valid_seconds)
         if self.kind not in TOKEN_ROLES:
-            faults.append(Fault("access", "must be read, write or admin"))
+            faults.append(_NO_RETRIEVAL if self.api == "asapi" else Fault("access", "must be read, write or admin"))
+        elif self.kind in TOKENS["asapi"].values():
+            faults += allowances.faults_of(self.allowed)
+            if _is_of_house(caller, self.organization):
+                faults.append(Fault("organization", "a token of asapi belongs to an organization"))
+        elif self.allowed:
+            faults.append(Fault("allow", "only tokens of asapi have it"))
         elif role_of(self.kind, house=_is_of_house(caller, self.organization)) is None:
             faults.append(Fault("access", "a token of the house has write (to do tasks) or admin (to operate it)"))
         return faults
@@ -147,7 +158,8 @@ async def by_digest(tx: Tx, *, digest: bytes, token: bool, api: str = "grpc") ->
     role = role_of(Role(found.kind), house=found.organization_id is None)
     if role is None:
         return None
-    caller = Caller(found.id, role, found.organization_id, found.organization or "", found.user_id, found.display_name)
+    organization, allowed = found.organization or "", _allowed(found.allowed)
+    caller = Caller(found.id, role, found.organization_id, organization, found.user_id, found.display_name, allowed)
     return Good(found.digest, caller)
 
 
@@ -178,6 +190,7 @@ async def create_token(tx: Tx, *, caller: Caller, wanted: NewToken, digest: byte
         credential_id=str(uuid7()),
         digest=digest,
         user_id="",
+        allowed=wanted.allowed,
         expire_time=None if valid is None else tx.now + round(valid * 1_000_000),
     )
 
@@ -281,6 +294,7 @@ async def _create(
     digest: bytes,
     user_id: str,
     expire_time: int | None,
+    allowed: tuple[str, ...] = (),
 ) -> Credential:
     assert wanted.kind is not None  # noqa: S101 - its faults were looked for.
     whose = await owner(tx, caller=caller, name=wanted.organization)
@@ -294,6 +308,7 @@ async def _create(
         display_name=wanted.display_name,
         user_id=user_id,
         expire_time=expire_time,
+        allowed=orjson.dumps(allowed).decode() if allowed else None,
     )
     return await get(tx, caller=caller, credential_id=credential_id)
 
@@ -318,8 +333,16 @@ def _common_faults(display_name: str, valid_seconds: float | None) -> list[Fault
 
 
 def _credential(stored: store.Stored) -> Credential:
-    values = stored._asdict() | {"kind": Role(stored.kind), "organization": stored.organization or ""}
+    values = stored._asdict() | {
+        "kind": Role(stored.kind),
+        "organization": stored.organization or "",
+        "allowed": _allowed(stored.allowed),
+    }
     return Credential(**values)
+
+
+def _allowed(stored: str | None) -> tuple[str, ...]:
+    return tuple(orjson.loads(stored)) if stored else ()
 
 
 def _id_of(credential: Credential) -> str:

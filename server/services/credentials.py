@@ -27,15 +27,17 @@ _KINDS = {
     Role.OPERATOR: pb.KEY_KIND_OPERATOR,
 }
 _KEY_ROLES = {kind: role for role, kind in _KINDS.items()}
-_APIS = {"grpc": pb.TOKEN_API_GRPC, "monarc": pb.TOKEN_API_MONARC}
+_APIS = {"grpc": pb.TOKEN_API_GRPC, "monarc": pb.TOKEN_API_MONARC, "asapi": pb.TOKEN_API_ASAPI}
 _ACCESSES = {"read": pb.TOKEN_ACCESS_READ, "write": pb.TOKEN_ACCESS_WRITE, "admin": pb.TOKEN_ACCESS_ADMIN}
+_RETRIEVALS = {"asstore": pb.TOKEN_RETRIEVAL_ASSTORE, "aschannel": pb.TOKEN_RETRIEVAL_ASCHANNEL}
 _TOKENS = {
-    role: pb.Token(api=_APIS[api], access=_ACCESSES[access])
-    for api, accesses in TOKENS.items()
-    for access, role in accesses.items()
+    role: pb.Token(api=_APIS[api], access=_ACCESSES.get(name), retrieval=_RETRIEVALS.get(name))
+    for api, roles in TOKENS.items()
+    for name, role in roles.items()
 }
 _API_NAMES = {number: name for name, number in _APIS.items()}
 _ACCESS_NAMES = {number: name for name, number in _ACCESSES.items()} | {pb.TOKEN_ACCESS_UNSPECIFIED: "write"}
+_RETRIEVAL_NAMES = {number: name for name, number in _RETRIEVALS.items()}
 
 
 class CredentialServicer(credentials_pb2_grpc.CredentialServiceServicer):
@@ -86,14 +88,16 @@ class CredentialServicer(credentials_pb2_grpc.CredentialServiceServicer):
         """Make a token and register its digest."""
         caller = current_caller()
         api = _API_NAMES.get(request.api, "")
+        access, retrieval = _ACCESS_NAMES.get(request.access, ""), _RETRIEVAL_NAMES.get(request.retrieval, "")
         wanted = NewToken(
             organization=request.organization,
-            kind=TOKENS.get(api or "grpc", {}).get(_ACCESS_NAMES.get(request.access, "")),
+            kind=TOKENS.get(api or "grpc", {}).get(retrieval if api == "asapi" else access),
+            api=api,
             display_name=request.display_name,
             valid_seconds=_seconds(request.valid_period) if request.HasField("valid_period") else None,
+            allowed=tuple(request.allow),
         )
-        api_faults = [] if api else [Fault("api", "must be one of TOKEN_API_GRPC and TOKEN_API_MONARC")]
-        credentials.refuse_if([*api_faults, *wanted.faults(caller)])
+        credentials.refuse_if([*_faults(request, api), *wanted.faults(caller)])
         token = credentials.make_token(api)
         credential = await self._store.write(
             credentials.create_token, caller=caller, wanted=wanted, digest=credentials.token_digest(token)
@@ -140,9 +144,21 @@ def credential_to_proto(credential: Credential) -> pb.Credential:
     )
     if credential.is_token:
         message.token.CopyFrom(_TOKENS[credential.kind])
+        message.token.allow.extend(credential.allowed)
     else:
         message.key.CopyFrom(pb.Key(kind=_KINDS[credential.kind], user=credential.user_id))
     return message
+
+
+def _faults(request: pb.CreateTokenRequest, api: str) -> list[Fault]:
+    """Return what is wrong with the fields that tokens of one API have and those of others have not."""
+    if not api:
+        return [Fault("api", f"must be one of {', '.join(map(pb.TokenApi.Name, _API_NAMES))}")]
+    if api == "asapi" and request.access:
+        return [Fault("access", "tokens of asapi have none")]
+    if api != "asapi" and request.retrieval:
+        return [Fault("retrieval", "only tokens of asapi have one")]
+    return []
 
 
 def _seconds(period: Duration) -> float:

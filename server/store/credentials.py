@@ -22,6 +22,7 @@ class CredentialRow(SQLModel, table=True):
     kind: str  # see core/credentials.py
     display_name: str
     user_id: str  # upload_user only, else empty
+    allowed: str | None  # JSON list of texts; tokens of asapi only, see core/allowances.py
     create_time: int = micros()
     expire_time: int | None = micros(nullable=True)
     revoke_time: int | None = micros(nullable=True)
@@ -39,12 +40,13 @@ class Found(NamedTuple):
     kind: str
     user_id: str
     display_name: str
+    allowed: str | None
     organization_id: int | None
     organization: str | None
 
 
 _BY_DIGEST = Query(
-    select(_C.digest, _C.id, _C.kind, _C.user_id, _C.display_name, _C.organization_id, _O.name)
+    select(_C.digest, _C.id, _C.kind, _C.user_id, _C.display_name, _C.allowed, _C.organization_id, _O.name)
     .select_from(CREDENTIALS.outerjoin(ORGANIZATIONS))
     .where(
         _C.digest == bindparam("digest"),
@@ -68,6 +70,7 @@ class Stored(NamedTuple):
     organization: str | None
     display_name: str
     user_id: str
+    allowed: str | None
     create_time: int
     expire_time: int | None
     revoke_time: int | None
@@ -80,7 +83,7 @@ class Holder(NamedTuple):
 
 
 _STORED = select(
-    _C.id, _C.kind, _O.name, _C.display_name, _C.user_id, _C.create_time, _C.expire_time, _C.revoke_time
+    _C.id, _C.kind, _O.name, _C.display_name, _C.user_id, _C.allowed, _C.create_time, _C.expire_time, _C.revoke_time
 ).select_from(CREDENTIALS.outerjoin(ORGANIZATIONS))  # fmt: skip
 _NEWEST_FIRST = _STORED.order_by(_C.id.desc())  # Ids grow with time.
 _PAGE = _NEWEST_FIRST.where(_C.id < bindparam("before")).limit(bindparam("most", type_=Integer))
@@ -151,6 +154,7 @@ async def add(
     display_name: str,
     user_id: str,
     expire_time: int | None,
+    allowed: str | None = None,
 ) -> None:
     """Add a credential, created now. The digest must be free."""
     await tx.run(
@@ -161,6 +165,7 @@ async def add(
         kind=kind,
         display_name=display_name,
         user_id=user_id,
+        allowed=allowed,
         create_time=tx.now,
         expire_time=expire_time,
         revoke_time=None,

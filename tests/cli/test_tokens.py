@@ -9,6 +9,9 @@ from server.core.caller import Role
 from server.core.credentials import OWN_TOKEN, by_digest
 from server.settings import load
 
+ASAPI = ("create", "--api", "asapi", "--retrieval", "asstore")
+NOTHING_MORE = {"retrieval": "TOKEN_RETRIEVAL_UNSPECIFIED", "allow": []}
+
 
 @pytest.fixture
 def whose(acme):
@@ -35,7 +38,7 @@ def listed(taskhouse, *more):
 def test_a_created_token_is_shown_once_and_calls(acme, whose):
     credential, token = create(acme, "--org", "acme", "--name", "ci", "--access", "read", "--expires", "90d")
     assert (credential["organization"], credential["display_name"]) == ("acme", "ci")
-    assert credential["token"] == {"api": "TOKEN_API_GRPC", "access": "TOKEN_ACCESS_READ"}
+    assert credential["token"] == NOTHING_MORE | {"api": "TOKEN_API_GRPC", "access": "TOKEN_ACCESS_READ"}
     assert whose(token).role is Role.TOKEN_READ
     assert listed(acme) == [credential]
     assert token not in acme("tokens", "list").out
@@ -58,13 +61,34 @@ def test_a_token_of_the_house_works_or_operates(acme, whose, access, role):
 @pytest.mark.parametrize("owner", [("--org", "acme"), ("--house",)], ids=["organization", "house"])
 def test_a_token_is_unknown_to_every_api_but_its_own(acme, whose, access, owner):
     [made] = acme.json("tokens", "create", "--api", "monarc", "--access", access, *owner)
-    assert made["credential"]["token"] == {"api": "TOKEN_API_MONARC", "access": f"TOKEN_ACCESS_{access.upper()}"}
+    monarc = {"api": "TOKEN_API_MONARC", "access": f"TOKEN_ACCESS_{access.upper()}"}
+    assert made["credential"]["token"] == NOTHING_MORE | monarc
     assert len(made["token"]) == 86
     assert whose(made["token"], "monarc").role is Role(f"monarc_{access}")
     assert whose(made["token"]) is None
     _, typed = create(acme, "--org", "acme")
     assert whose(typed, "monarc") is None
     assert f"monarc  {access}" in acme("tokens", "list").out
+
+
+@pytest.mark.parametrize("retrieval", ["asstore", "aschannel"])
+def test_a_token_of_asapi_has_a_retrieval_and_allowances_which_stay(acme, whose, retrieval):
+    allow = ["icloud/fetch-data:data=sms,photos", "icloud/log-in"]
+    options = ("--org", "acme", "--retrieval", retrieval, "--allow", allow[0], "--allow", allow[1])
+    [made] = acme.json("tokens", "create", "--api", "asapi", *options)
+    assert made["credential"]["token"] == {
+        "api": "TOKEN_API_ASAPI",
+        "access": "TOKEN_ACCESS_UNSPECIFIED",
+        "retrieval": f"TOKEN_RETRIEVAL_{retrieval.upper()}",
+        "allow": allow,
+    }
+    [renewed] = acme.json("tokens", "regenerate", made["credential"]["id"])
+    assert renewed["credential"] == made["credential"]
+    caller = whose(renewed["token"], "asapi")
+    assert (caller.role, list(caller.allowed)) == (Role(f"asapi_{retrieval}"), allow)
+    assert whose(renewed["token"]) is whose(made["token"], "asapi") is None
+    assert f"asapi   {retrieval}" in acme("tokens", "list").out
+    assert f"allow               {' '.join(allow)}" in acme("tokens", "regenerate", made["credential"]["id"]).out
 
 
 def test_a_regenerated_token_has_the_form_of_its_api(acme, whose):
@@ -120,12 +144,19 @@ def test_lists_are_of_everybody_of_an_organization_or_of_the_house(acme):
         (("create", "--api", "grpc"), 2, "give either --org NAME or --house"),
         (("create", "--api", "grpc", "--org", "acme", "--house"), 2, "give either --org NAME or --house"),
         (("create", "--api", "grpc", "--house", "--access", "read"), 1, "--access: a token of the house has write"),
-        (("create", "--api", "soap", "--house"), 2, "'soap' is not one of 'grpc', 'monarc'"),
+        (("create", "--api", "soap", "--house"), 2, "'soap' is not one of 'grpc', 'monarc', 'asapi'"),
         (("create", "--org", "acme"), 2, "Missing option '--api'"),
         (("create", "--api", "grpc", "--org", "acme", "--token", "short"), 1, "--token: must be 16 to 256"),
         (("create", "--api", "grpc", "--org", "acme", "--expires", "soon"), 2, "'soon' is not a length of time"),
         (("create", "--api", "grpc", "--org", "acme", "--expires", "9999d"), 1, "--expires: must be from 1 second"),
         (("create", "--api", "grpc", "--org", "acme", "--expires", "999999999d"), 1, "--expires: must be from"),
+        (("create", "--api", "asapi", "--org", "acme"), 1, "--retrieval: must be asstore or aschannel"),
+        ((*ASAPI, "--org", "acme", "--access", "read"), 2, "tokens of asapi have no --access"),
+        ((*ASAPI, "--house"), 2, "a token of asapi belongs to an organization: give --org NAME"),
+        ((*ASAPI, "--org", "acme", "--allow", "icloud"), 1, "allow[0]: must be SERVICE/ACTION"),
+        ((*ASAPI, "--org", "acme", "--allow", "a/b", "--allow", "a/b:c="), 1, "allow[1]: must be SERVICE/ACTION"),
+        (("create", "--api", "grpc", "--org", "acme", "--retrieval", "asstore"), 2, "only tokens of asapi have"),
+        (("create", "--api", "grpc", "--org", "acme", "--allow", "a/b"), 1, "--allow: only tokens of asapi have it"),
         (("list", "--org", "nope"), 1, "There is no organization nope"),
         (("revoke", "nope"), 1, "There is no credential nope; `taskhouse keys list` and `taskhouse tokens list`"),
         (("regenerate", "nope\udcff"), 1, "There is no credential nope"),

@@ -97,6 +97,11 @@ async def test_a_made_token_calls(stub, admin):
 
 
 async def test_a_token_without_access_may_write(stub, admin):
+    asked = pb.CreateTokenRequest(api=pb.TOKEN_API_ASAPI, retrieval=pb.TOKEN_RETRIEVAL_ASCHANNEL, allow=["a/b:c=d"])
+    made = await stub.CreateToken(asked, metadata=admin)
+    assert made.credential.token == pb.Token(
+        api=pb.TOKEN_API_ASAPI, retrieval=pb.TOKEN_RETRIEVAL_ASCHANNEL, allow=["a/b:c=d"]
+    )
     asked = pb.CreateTokenRequest(api=pb.TOKEN_API_GRPC, valid_period=Duration(seconds=60))
     made = await stub.CreateToken(asked, metadata=admin)
     assert made.credential.token.access == pb.TOKEN_ACCESS_WRITE
@@ -135,6 +140,12 @@ async def test_a_key_that_cannot_be_is_refused_with_all_its_faults(stub, admin, 
         (pb.CreateTokenRequest(), ["api"]),
         (pb.CreateTokenRequest(api=99, access=99, display_name="x" * 101), ["access", "api", "display_name"]),
         (pb.CreateTokenRequest(api=pb.TOKEN_API_GRPC, valid_period=Duration(seconds=-1)), ["valid_period"]),
+        (pb.CreateTokenRequest(api=pb.TOKEN_API_ASAPI), ["retrieval"]),
+        (
+            pb.CreateTokenRequest(api=pb.TOKEN_API_ASAPI, retrieval=1, access=1, allow=["", "a/b"]),
+            ["access", "allow[0]"],
+        ),
+        (pb.CreateTokenRequest(api=pb.TOKEN_API_GRPC, retrieval=1, allow=["a/b"]), ["allow", "retrieval"]),
     ],
 )
 async def test_a_token_that_cannot_be_is_refused_with_all_its_faults(stub, admin, asked, fields):

@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etaskhouse/v1/credentials.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x02\n\nCredential\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x0corganization\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12 \n\x03key\x18\x04 \x01(\x0b\x32\x11.taskhouse.v1.KeyH\x00\x12$\n\x05token\x18\x05 \x01(\x0b\x32\x13.taskhouse.v1.TokenH\x00\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x42\x06\n\x04type\"8\n\x03Key\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.taskhouse.v1.KeyKind\x12\x0c\n\x04user\x18\x02 \x01(\t\"W\n\x05Token\x12#\n\x03\x61pi\x18\x01 \x01(\x0e\x32\x16.taskhouse.v1.TokenApi\x12)\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x19.taskhouse.v1.TokenAccess\"\xd3\x01\n\x10\x43reateKeyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x15.taskhouse.v1.KeyKindB\x04\xe2\x41\x01\x02\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x19\n\x08password\x18\x05 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02\x12\x0e\n\x06legacy\x18\x06 \x01(\x08\x12/\n\x0cvalid_period\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"V\n\x11\x43reateKeyResponse\x12,\n\ncredential\x18\x01 \x01(\x0b\x32\x18.taskhouse.v1.Credential\x12\x13\n\x06pkcs12\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\"\xc7\x01\n\x12\x43reateTokenRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12)\n\x03\x61pi\x18\x02 \x01(\x0e\x32\x16.taskhouse.v1.TokenApiB\x04\xe2\x41\x01\x02\x12)\n\x06\x61\x63\x63\x65ss\x18\x03 \x01(\x0e\x32\x19.taskhouse.v1.TokenAccess\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12/\n\x0cvalid_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"W\n\x13\x43reateTokenResponse\x12,\n\ncredential\x18\x01 \x01(\x0b\x32\x18.taskhouse.v1.Credential\x12\x12\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01\"3\n\x14GetCredentialRequest\x12\x1b\n\rcredential_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"U\n\x16ListCredentialsRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x17ListCredentialsResponse\x12-\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32\x18.taskhouse.v1.Credential\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x17RevokeCredentialRequest\x12\x1b\n\rcredential_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02*\xc6\x01\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_KIND_UPLOAD_ANY\x10\x01\x12\x18\n\x14KEY_KIND_UPLOAD_USER\x10\x02\x12\x12\n\x0eKEY_KIND_ADMIN\x10\x03\x12\x18\n\x14KEY_KIND_TASK_RUNNER\x10\x04\x12\x14\n\x10KEY_KIND_WEB_API\x10\x05\x12\x13\n\x0fKEY_KIND_WORKER\x10\x06\x12\x15\n\x11KEY_KIND_OPERATOR\x10\x07*O\n\x08TokenApi\x12\x19\n\x15TOKEN_API_UNSPECIFIED\x10\x00\x12\x12\n\x0eTOKEN_API_GRPC\x10\x01\x12\x14\n\x10TOKEN_API_MONARC\x10\x02*r\n\x0bTokenAccess\x12\x1c\n\x18TOKEN_ACCESS_UNSPECIFIED\x10\x00\x12\x15\n\x11TOKEN_ACCESS_READ\x10\x01\x12\x16\n\x12TOKEN_ACCESS_WRITE\x10\x02\x12\x16\n\x12TOKEN_ACCESS_ADMIN\x10\x03\x32\xdb\x04\n\x11\x43redentialService\x12\x61\n\tCreateKey\x12\x1e.taskhouse.v1.CreateKeyRequest\x1a\x1f.taskhouse.v1.CreateKeyResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/keys:\x01*\x12i\n\x0b\x43reateToken\x12 .taskhouse.v1.CreateTokenRequest\x1a!.taskhouse.v1.CreateTokenResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/tokens:\x01*\x12v\n\rGetCredential\x12\".taskhouse.v1.GetCredentialRequest\x1a\x18.taskhouse.v1.Credential\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/credentials/{credential_id}\x12w\n\x0fListCredentials\x12$.taskhouse.v1.ListCredentialsRequest\x1a%.taskhouse.v1.ListCredentialsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/credentials\x12\x86\x01\n\x10RevokeCredential\x12%.taskhouse.v1.RevokeCredentialRequest\x1a\x18.taskhouse.v1.Credential\"1\x82\xd3\xe4\x93\x02+\"&/v1/credentials/{credential_id}:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etaskhouse/v1/credentials.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x02\n\nCredential\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x0corganization\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12 \n\x03key\x18\x04 \x01(\x0b\x32\x11.taskhouse.v1.KeyH\x00\x12$\n\x05token\x18\x05 \x01(\x0b\x32\x13.taskhouse.v1.TokenH\x00\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x42\x06\n\x04type\"8\n\x03Key\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.taskhouse.v1.KeyKind\x12\x0c\n\x04user\x18\x02 \x01(\t\"\x97\x01\n\x05Token\x12#\n\x03\x61pi\x18\x01 \x01(\x0e\x32\x16.taskhouse.v1.TokenApi\x12)\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x19.taskhouse.v1.TokenAccess\x12/\n\tretrieval\x18\x03 \x01(\x0e\x32\x1c.taskhouse.v1.TokenRetrieval\x12\r\n\x05\x61llow\x18\x04 \x03(\t\"\xd3\x01\n\x10\x43reateKeyRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x15.taskhouse.v1.KeyKindB\x04\xe2\x41\x01\x02\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x19\n\x08password\x18\x05 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02\x12\x0e\n\x06legacy\x18\x06 \x01(\x08\x12/\n\x0cvalid_period\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"V\n\x11\x43reateKeyResponse\x12,\n\ncredential\x18\x01 \x01(\x0b\x32\x18.taskhouse.v1.Credential\x12\x13\n\x06pkcs12\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\"\x87\x02\n\x12\x43reateTokenRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12)\n\x03\x61pi\x18\x02 \x01(\x0e\x32\x16.taskhouse.v1.TokenApiB\x04\xe2\x41\x01\x02\x12)\n\x06\x61\x63\x63\x65ss\x18\x03 \x01(\x0e\x32\x19.taskhouse.v1.TokenAccess\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12/\n\x0cvalid_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\tretrieval\x18\x06 \x01(\x0e\x32\x1c.taskhouse.v1.TokenRetrieval\x12\r\n\x05\x61llow\x18\x07 \x03(\t\"W\n\x13\x43reateTokenResponse\x12,\n\ncredential\x18\x01 \x01(\x0b\x32\x18.taskhouse.v1.Credential\x12\x12\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01\"3\n\x14GetCredentialRequest\x12\x1b\n\rcredential_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"U\n\x16ListCredentialsRequest\x12\x14\n\x0corganization\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x17ListCredentialsResponse\x12-\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32\x18.taskhouse.v1.Credential\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x17RevokeCredentialRequest\x12\x1b\n\rcredential_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02*\xc6\x01\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_KIND_UPLOAD_ANY\x10\x01\x12\x18\n\x14KEY_KIND_UPLOAD_USER\x10\x02\x12\x12\n\x0eKEY_KIND_ADMIN\x10\x03\x12\x18\n\x14KEY_KIND_TASK_RUNNER\x10\x04\x12\x14\n\x10KEY_KIND_WEB_API\x10\x05\x12\x13\n\x0fKEY_KIND_WORKER\x10\x06\x12\x15\n\x11KEY_KIND_OPERATOR\x10\x07*d\n\x08TokenApi\x12\x19\n\x15TOKEN_API_UNSPECIFIED\x10\x00\x12\x12\n\x0eTOKEN_API_GRPC\x10\x01\x12\x14\n\x10TOKEN_API_MONARC\x10\x02\x12\x13\n\x0fTOKEN_API_ASAPI\x10\x03*m\n\x0eTokenRetrieval\x12\x1f\n\x1bTOKEN_RETRIEVAL_UNSPECIFIED\x10\x00\x12\x1b\n\x17TOKEN_RETRIEVAL_ASSTORE\x10\x01\x12\x1d\n\x19TOKEN_RETRIEVAL_ASCHANNEL\x10\x02*r\n\x0bTokenAccess\x12\x1c\n\x18TOKEN_ACCESS_UNSPECIFIED\x10\x00\x12\x15\n\x11TOKEN_ACCESS_READ\x10\x01\x12\x16\n\x12TOKEN_ACCESS_WRITE\x10\x02\x12\x16\n\x12TOKEN_ACCESS_ADMIN\x10\x03\x32\xdb\x04\n\x11\x43redentialService\x12\x61\n\tCreateKey\x12\x1e.taskhouse.v1.CreateKeyRequest\x1a\x1f.taskhouse.v1.CreateKeyResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/keys:\x01*\x12i\n\x0b\x43reateToken\x12 .taskhouse.v1.CreateTokenRequest\x1a!.taskhouse.v1.CreateTokenResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/tokens:\x01*\x12v\n\rGetCredential\x12\".taskhouse.v1.GetCredentialRequest\x1a\x18.taskhouse.v1.Credential\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/credentials/{credential_id}\x12w\n\x0fListCredentials\x12$.taskhouse.v1.ListCredentialsRequest\x1a%.taskhouse.v1.ListCredentialsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/credentials\x12\x86\x01\n\x10RevokeCredential\x12%.taskhouse.v1.RevokeCredentialRequest\x1a\x18.taskhouse.v1.Credential\"1\x82\xd3\xe4\x93\x02+\"&/v1/credentials/{credential_id}:revoke:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,34 +67,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREDENTIALSERVICE'].methods_by_name['ListCredentials']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/credentials'
   _globals['_CREDENTIALSERVICE'].methods_by_name['RevokeCredential']._loaded_options = None
   _globals['_CREDENTIALSERVICE'].methods_by_name['RevokeCredential']._serialized_options = b'\202\323\344\223\002+\"&/v1/credentials/{credential_id}:revoke:\001*'
-  _globals['_KEYKIND']._serialized_start=1534
-  _globals['_KEYKIND']._serialized_end=1732
-  _globals['_TOKENAPI']._serialized_start=1734
-  _globals['_TOKENAPI']._serialized_end=1813
-  _globals['_TOKENACCESS']._serialized_start=1815
-  _globals['_TOKENACCESS']._serialized_end=1929
+  _globals['_KEYKIND']._serialized_start=1663
+  _globals['_KEYKIND']._serialized_end=1861
+  _globals['_TOKENAPI']._serialized_start=1863
+  _globals['_TOKENAPI']._serialized_end=1963
+  _globals['_TOKENRETRIEVAL']._serialized_start=1965
+  _globals['_TOKENRETRIEVAL']._serialized_end=2074
+  _globals['_TOKENACCESS']._serialized_start=2076
+  _globals['_TOKENACCESS']._serialized_end=2190
   _globals['_CREDENTIAL']._serialized_start=177
   _globals['_CREDENTIAL']._serialized_end=496
   _globals['_KEY']._serialized_start=498
   _globals['_KEY']._serialized_end=554
-  _globals['_TOKEN']._serialized_start=556
-  _globals['_TOKEN']._serialized_end=643
-  _globals['_CREATEKEYREQUEST']._serialized_start=646
-  _globals['_CREATEKEYREQUEST']._serialized_end=857
-  _globals['_CREATEKEYRESPONSE']._serialized_start=859
-  _globals['_CREATEKEYRESPONSE']._serialized_end=945
-  _globals['_CREATETOKENREQUEST']._serialized_start=948
-  _globals['_CREATETOKENREQUEST']._serialized_end=1147
-  _globals['_CREATETOKENRESPONSE']._serialized_start=1149
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1236
-  _globals['_GETCREDENTIALREQUEST']._serialized_start=1238
-  _globals['_GETCREDENTIALREQUEST']._serialized_end=1289
-  _globals['_LISTCREDENTIALSREQUEST']._serialized_start=1291
-  _globals['_LISTCREDENTIALSREQUEST']._serialized_end=1376
-  _globals['_LISTCREDENTIALSRESPONSE']._serialized_start=1378
-  _globals['_LISTCREDENTIALSRESPONSE']._serialized_end=1475
-  _globals['_REVOKECREDENTIALREQUEST']._serialized_start=1477
-  _globals['_REVOKECREDENTIALREQUEST']._serialized_end=1531
-  _globals['_CREDENTIALSERVICE']._serialized_start=1932
-  _globals['_CREDENTIALSERVICE']._serialized_end=2535
+  _globals['_TOKEN']._serialized_start=557
+  _globals['_TOKEN']._serialized_end=708
+  _globals['_CREATEKEYREQUEST']._serialized_start=711
+  _globals['_CREATEKEYREQUEST']._serialized_end=922
+  _globals['_CREATEKEYRESPONSE']._serialized_start=924
+  _globals['_CREATEKEYRESPONSE']._serialized_end=1010
+  _globals['_CREATETOKENREQUEST']._serialized_start=1013
+  _globals['_CREATETOKENREQUEST']._serialized_end=1276
+  _globals['_CREATETOKENRESPONSE']._serialized_start=1278
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1365
+  _globals['_GETCREDENTIALREQUEST']._serialized_start=1367
+  _globals['_GETCREDENTIALREQUEST']._serialized_end=1418
+  _globals['_LISTCREDENTIALSREQUEST']._serialized_start=1420
+  _globals['_LISTCREDENTIALSREQUEST']._serialized_end=1505
+  _globals['_LISTCREDENTIALSRESPONSE']._serialized_start=1507
+  _globals['_LISTCREDENTIALSRESPONSE']._serialized_end=1604
+  _globals['_REVOKECREDENTIALREQUEST']._serialized_start=1606
+  _globals['_REVOKECREDENTIALREQUEST']._serialized_end=1660
+  _globals['_CREDENTIALSERVICE']._serialized_start=2193
+  _globals['_CREDENTIALSERVICE']._serialized_end=2796
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,13 @@ class TokenApi(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOKEN_API_UNSPECIFIED: _ClassVar[TokenApi]
     TOKEN_API_GRPC: _ClassVar[TokenApi]
     TOKEN_API_MONARC: _ClassVar[TokenApi]
+    TOKEN_API_ASAPI: _ClassVar[TokenApi]
+
+class TokenRetrieval(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOKEN_RETRIEVAL_UNSPECIFIED: _ClassVar[TokenRetrieval]
+    TOKEN_RETRIEVAL_ASSTORE: _ClassVar[TokenRetrieval]
+    TOKEN_RETRIEVAL_ASCHANNEL: _ClassVar[TokenRetrieval]
 
 class TokenAccess(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -47,6 +54,10 @@ KEY_KIND_OPERATOR: KeyKind
 TOKEN_API_UNSPECIFIED: TokenApi
 TOKEN_API_GRPC: TokenApi
 TOKEN_API_MONARC: TokenApi
+TOKEN_API_ASAPI: TokenApi
+TOKEN_RETRIEVAL_UNSPECIFIED: TokenRetrieval
+TOKEN_RETRIEVAL_ASSTORE: TokenRetrieval
+TOKEN_RETRIEVAL_ASCHANNEL: TokenRetrieval
 TOKEN_ACCESS_UNSPECIFIED: TokenAccess
 TOKEN_ACCESS_READ: TokenAccess
 TOKEN_ACCESS_WRITE: TokenAccess
@@ -81,12 +92,16 @@ class Key(_message.Message):
     def __init__(self, kind: _Optional[_Union[KeyKind, str]] = ..., user: _Optional[str] = ...) -> None: ...
 
 class Token(_message.Message):
-    __slots__ = ("api", "access")
+    __slots__ = ("api", "access", "retrieval", "allow")
     API_FIELD_NUMBER: _ClassVar[int]
     ACCESS_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_FIELD_NUMBER: _ClassVar[int]
     api: TokenApi
     access: TokenAccess
-    def __init__(self, api: _Optional[_Union[TokenApi, str]] = ..., access: _Optional[_Union[TokenAccess, str]] = ...) -> None: ...
+    retrieval: TokenRetrieval
+    allow: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, api: _Optional[_Union[TokenApi, str]] = ..., access: _Optional[_Union[TokenAccess, str]] = ..., retrieval: _Optional[_Union[TokenRetrieval, str]] = ..., allow: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateKeyRequest(_message.Message):
     __slots__ = ("organization", "kind", "user", "display_name", "password", "legacy", "valid_period")
@@ -115,18 +130,22 @@ class CreateKeyResponse(_message.Message):
     def __init__(self, credential: _Optional[_Union[Credential, _Mapping]] = ..., pkcs12: _Optional[bytes] = ...) -> None: ...
 
 class CreateTokenRequest(_message.Message):
-    __slots__ = ("organization", "api", "access", "display_name", "valid_period")
+    __slots__ = ("organization", "api", "access", "display_name", "valid_period", "retrieval", "allow")
     ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
     API_FIELD_NUMBER: _ClassVar[int]
     ACCESS_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     VALID_PERIOD_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_FIELD_NUMBER: _ClassVar[int]
     organization: str
     api: TokenApi
     access: TokenAccess
     display_name: str
     valid_period: _duration_pb2.Duration
-    def __init__(self, organization: _Optional[str] = ..., api: _Optional[_Union[TokenApi, str]] = ..., access: _Optional[_Union[TokenAccess, str]] = ..., display_name: _Optional[str] = ..., valid_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    retrieval: TokenRetrieval
+    allow: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, organization: _Optional[str] = ..., api: _Optional[_Union[TokenApi, str]] = ..., access: _Optional[_Union[TokenAccess, str]] = ..., display_name: _Optional[str] = ..., valid_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retrieval: _Optional[_Union[TokenRetrieval, str]] = ..., allow: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateTokenResponse(_message.Message):
     __slots__ = ("credential", "token")

@@ -130,11 +130,25 @@ export declare type Token = Message<"taskhouse.v1.Token"> & {
   api: TokenApi;
 
   /**
-   * How much it may do there.
+   * How much it may do there; unset for asapi.
    *
    * @generated from field: taskhouse.v1.TokenAccess access = 2;
    */
   access: TokenAccess;
+
+  /**
+   * How results come back; asapi only.
+   *
+   * @generated from field: taskhouse.v1.TokenRetrieval retrieval = 3;
+   */
+  retrieval: TokenRetrieval;
+
+  /**
+   * What it may ask for, as in CreateTokenRequest; asapi only.
+   *
+   * @generated from field: repeated string allow = 4;
+   */
+  allow: string[];
 };
 
 /**
@@ -253,7 +267,7 @@ export declare type CreateTokenRequest = Message<"taskhouse.v1.CreateTokenReques
   api: TokenApi;
 
   /**
-   * How much it may do; unset: WRITE.
+   * How much it may do; unset: WRITE. Not for asapi.
    *
    * @generated from field: taskhouse.v1.TokenAccess access = 3;
    */
@@ -272,6 +286,21 @@ export declare type CreateTokenRequest = Message<"taskhouse.v1.CreateTokenReques
    * @generated from field: google.protobuf.Duration valid_period = 5;
    */
   validPeriod?: Duration | undefined;
+
+  /**
+   * How results come back: required for asapi, refused for the others.
+   *
+   * @generated from field: taskhouse.v1.TokenRetrieval retrieval = 6;
+   */
+  retrieval: TokenRetrieval;
+
+  /**
+   * What a token of asapi may ask for: `icloud/fetch-data`, or, with some values of a parameter only,
+   * `icloud/fetch-data:data=sms,photos`. None: all that the catalogue has, but not the house's own `cloak`. At most 100.
+   *
+   * @generated from field: repeated string allow = 7;
+   */
+  allow: string[];
 };
 
 /**
@@ -503,12 +532,52 @@ export enum TokenApi {
    * @generated from enum value: TOKEN_API_MONARC = 2;
    */
   MONARC = 2,
+
+  /**
+   * The asapi API: `Authorization: Token <token>`.
+   *
+   * @generated from enum value: TOKEN_API_ASAPI = 3;
+   */
+  ASAPI = 3,
 }
 
 /**
  * Describes the enum taskhouse.v1.TokenApi.
  */
 export declare const TokenApiSchema: GenEnum<TokenApi>;
+
+/**
+ * How the results of tasks that an asapi token submits come back.
+ *
+ * @generated from enum taskhouse.v1.TokenRetrieval
+ */
+export enum TokenRetrieval {
+  /**
+   * Tokens of other APIs. Not valid in a request for an asapi token.
+   *
+   * @generated from enum value: TOKEN_RETRIEVAL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Each can be downloaded once.
+   *
+   * @generated from enum value: TOKEN_RETRIEVAL_ASSTORE = 1;
+   */
+  ASSTORE = 1,
+
+  /**
+   * They are sent on the token's stream; its id is the credential's, whatever becomes of the secret.
+   *
+   * @generated from enum value: TOKEN_RETRIEVAL_ASCHANNEL = 2;
+   */
+  ASCHANNEL = 2,
+}
+
+/**
+ * Describes the enum taskhouse.v1.TokenRetrieval.
+ */
+export declare const TokenRetrievalSchema: GenEnum<TokenRetrieval>;
 
 /**
  * How much a token may do, each step including the ones before it.

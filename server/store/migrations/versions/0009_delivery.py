@@ -1,8 +1,12 @@
-"""Retrieval of results, and who submitted a task."""
+"""Retrieval of results, who submitted a task, and what tokens of asapi may ask for."""
+
+import sqlalchemy as sa
+from alembic import op
 
 revision = "0009"
 down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Change nothing yet."""
+    """Leave all that there is as it is."""
+    op.add_column("credentials", sa.Column("allowed", sa.String(), nullable=True))
