@@ -1,7 +1,8 @@
 """Stats and filters, from the messages of StatService to what the verbs take."""
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,6 +21,7 @@ from taskhouse.v1 import stats_pb2 as pb
 MAX_BATCH = 10_000
 ID_LENGTH = 24
 NANOS = 1_000_000_000
+_ID = re.compile(r"[0-9a-f]{24}")
 _EARLIEST, _LATEST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
 _OPERATORS = {
     pb.STAT_OPERATOR_UNSPECIFIED: Operator.EXACT,
@@ -82,9 +84,9 @@ def contents_of(messages: Sequence[pb.Stat], prefix: str) -> list[Values]:
     faults: list[Fault] = []
     for number, message in enumerate(messages):
         try:
-            contents.append(_content(message))
+            contents.append(_read(*_given(message), read_new, f"{prefix}stats[{number}]."))
         except InvalidFields as refusal:
-            faults += (Fault(f"{prefix}stats[{number}].{fault.field}", fault.description) for fault in refusal.faults)
+            faults += refusal.faults
             if len(faults) > MAX_FAULTS:
                 break
     if faults:
@@ -97,18 +99,11 @@ def changes_of(message: pb.Stat, paths: Sequence[str]) -> Values:
     if not paths or not set(paths).issubset(_CHANGEABLE):
         raise invalid("update_mask", f"must name some of {', '.join(_CHANGEABLE)}")
     wanted = {"anr" if name.startswith("anr_") else _DOCUMENTED.get(name, name) for name in paths}
-    faults = []
+    given, faults = _given(message)
     if "anr" in wanted and message.WhichOneof("anr") not in paths:
-        faults.append(Fault("stat.anr_number", REQUIRED))
-    values: Values = {}
-    try:
-        given = _given(message)
-        values = read_changes({name: given.get(name) for name in wanted})
-    except InvalidFields as refusal:
-        faults += (Fault(f"stat.{_NAMES.get(each.field, each.field)}", each.description) for each in refusal.faults)
-    if faults:
-        raise InvalidFields(tuple(faults))
-    return values
+        faults.append(Fault("anr", REQUIRED))
+    known = {name: given.get(name) for name in wanted}
+    return _read(known, [fault for fault in faults if fault.field in wanted], read_changes, "stat.")
 
 
 def conditions_of(filters: Sequence[pb.StatFilter]) -> tuple[Condition, ...]:
@@ -142,6 +137,8 @@ def key_of(place: Place) -> str:
 def place_of(key: str, order: Order) -> Place:
     """Return the place that a key of this order is of. Raises InvalidFields."""
     stat_id, value = key[:ID_LENGTH], key[ID_LENGTH:]
+    if not _ID.fullmatch(stat_id):
+        raise unknown_token()
     try:
         if order.column in ("id", "type"):
             return Place(bytes.fromhex(value).decode(), stat_id)
@@ -157,16 +154,25 @@ def micros_of(time: Timestamp, field: str) -> int:
     return time.seconds * 1_000_000 + time.nanos // 1000
 
 
-def _content(message: pb.Stat) -> Values:
+def _read(
+    given: dict[str, Any], faults: list[Fault], read: Callable[[Mapping[str, Any]], Values], prefix: str
+) -> Values:
+    """Return what a stat says. Raises InvalidFields with these faults and those that are found."""
+    values: Values = {}
     try:
-        return read_new(_given(message))
+        values = read(given)
     except InvalidFields as refusal:
-        told = (Fault(_NAMES.get(each.field, each.field), each.description) for each in refusal.faults)
-        raise InvalidFields(tuple(told)) from None
+        before = {fault.field for fault in faults}
+        faults = [*faults, *(fault for fault in refusal.faults if fault.field not in before)]
+    if faults:
+        told = (Fault(prefix + _NAMES.get(fault.field, fault.field), fault.description) for fault in faults)
+        raise InvalidFields(tuple(told))
+    return values
 
 
-def _given(message: pb.Stat) -> dict[str, Any]:
-    """Return a stat as JSON of the documented API would say it."""
+def _given(message: pb.Stat) -> tuple[dict[str, Any], list[Fault]]:
+    """Return a stat as JSON of the documented API would say it, and what cannot be said so."""
+    faults: list[Fault] = []
     given: dict[str, Any] = {
         "type": message.type,
         "day": message.day,
@@ -182,12 +188,15 @@ def _given(message: pb.Stat) -> dict[str, Any]:
     if message.HasField("year"):
         given["year"] = message.year
     if message.HasField("create_time"):
-        given["created_at"] = time_text(micros_of(message.create_time, "create_time"))
+        try:
+            given["created_at"] = time_text(micros_of(message.create_time, "created_at"))
+        except InvalidFields as refusal:
+            faults += refusal.faults
     try:
         given["data"] = exactjson.read(message.data) if message.data else None
     except MalformedJson as malformed:
-        raise invalid("data", f"must be JSON{f': {malformed}' if malformed.args else ''}") from malformed
-    return given
+        faults.append(Fault("data", f"must be JSON{f': {malformed}' if malformed.args else ''}"))
+    return given, faults
 
 
 def _condition(given: pb.StatFilter) -> Condition:

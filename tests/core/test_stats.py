@@ -85,14 +85,18 @@ async def test_an_organization_sees_its_own_and_what_others_share(store, acme, o
     for stat_id in (theirs.id, "0" * 24, "xyz", ""):
         with pytest.raises(StatNotFound):
             await store.read(stats.get, caller=acme, stat_id=stat_id)
-    await store.write(organizations.share, caller=scenes.HOUSE, name="other", sharing=True)
+    await store.write(
+        organizations.update, caller=scenes.HOUSE, name="other", settings=organizations.Settings(sharing=True)
+    )
     assert (await found(store, acme)).stats == [mine, theirs]
     assert await store.read(stats.get, caller=acme, stat_id=theirs.id) == theirs
     assert (await found(store, other)).stats == [theirs]
     for verb, asked in ((stats.delete, {}), (stats.update, {"values": read_changes({"day": 2})})):
         with pytest.raises(StatNotFound):
             await store.write(verb, caller=acme, stat_id=theirs.id, **asked)
-    await store.write(organizations.share, caller=scenes.HOUSE, name="other", sharing=False)
+    await store.write(
+        organizations.update, caller=scenes.HOUSE, name="other", settings=organizations.Settings(sharing=False)
+    )
     assert (await found(store, acme)).stats == [mine]
 
 
@@ -127,7 +131,12 @@ async def test_the_organization_is_a_filter_like_any_other(store, acme, other):
 async def test_pages_of_many_organizations_hold_every_stat_once_in_its_order(store, sharing, order):
     callers = [await scenes.organization(store, f"o{number}", Role.MONARC_WRITE) for number in range(sharing)]
     for caller in callers:
-        await store.write(organizations.share, caller=scenes.HOUSE, name=caller.organization, sharing=True)
+        await store.write(
+            organizations.update,
+            caller=scenes.HOUSE,
+            name=caller.organization,
+            settings=organizations.Settings(sharing=True),
+        )
     for number in range(3):
         for caller in callers:
             values = [content(month=(number * 7 + each) % 5, day=each, type="ab"[each % 2]) for each in range(4)]
@@ -204,7 +213,9 @@ async def test_a_stat_is_changed_and_tells_when(store, acme):
 
 async def test_purging_deletes_one_s_own_old_stats_slice_by_slice(store, acme, other, monkeypatch):
     monkeypatch.setattr(stats, "SLICE", 3)
-    await store.write(organizations.share, caller=scenes.HOUSE, name="other", sharing=True)
+    await store.write(
+        organizations.update, caller=scenes.HOUSE, name="other", settings=organizations.Settings(sharing=True)
+    )
     old, new = content(created_at="2019-01-01"), content(created_at="2021-01-01")
     await stored(store, acme, *([old] * 7), new)
     await stored(store, other, old)

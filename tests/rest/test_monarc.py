@@ -501,7 +501,7 @@ async def test_organizations_are_seen_by_those_who_may_read_their_stats(edge, ad
     assert (await edge("GET", "/api/v2/organizations/OTHER/")).body == unknown
     assert (await admin("GET", "/api/v2/organizations/OTHER/")).body == {"name": "OTHER"}
     assert (await admin("GET", "/api/v2/organizations/NOBODY/")).body == unknown
-    await house.write(organizations.share, caller=HOUSE, name="OTHER", sharing=True)
+    await house.write(organizations.update, caller=HOUSE, name="OTHER", settings=organizations.Settings(sharing=True))
     assert await names(edge) == ["CASES", "OTHER"]
     assert (await edge("GET", "/api/v2/organizations/OTHER/")).body == {"name": "OTHER"}
 

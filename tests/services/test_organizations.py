@@ -4,6 +4,7 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from server.core import credentials, organizations
 from server.core.caller import Caller, Role
@@ -66,6 +67,28 @@ async def test_lists_are_paged_for_the_operator_and_its_own_for_an_admin(stub, o
     admin = await bearer(store, "b")
     own = await stub.ListOrganizations(pb.ListOrganizationsRequest(), metadata=admin)
     assert [each.name for each in own.organizations] == ["b"]
+
+
+async def test_an_admin_shares_its_organization_s_stats_and_nobody_else_s(stub, operator, store):
+    for name in ("a", "b"):
+        await store.write(organizations.create, name=name)
+    admin = await bearer(store, "a")
+
+    def sharing(name, *paths, value=True):
+        asked = pb.Organization(name=name, sharing=value)
+        return pb.UpdateOrganizationRequest(organization=asked, update_mask=FieldMask(paths=paths))
+
+    assert (await stub.UpdateOrganization(sharing("a", "sharing"), metadata=admin)).sharing
+    assert (await stub.GetOrganization(pb.GetOrganizationRequest(organization="a"), metadata=operator)).sharing
+    assert not (await stub.UpdateOrganization(sharing("a", "sharing", value=False), metadata=operator)).sharing
+    for request, code in (
+        (sharing("b", "sharing"), grpc.StatusCode.NOT_FOUND),
+        (sharing("a"), grpc.StatusCode.INVALID_ARGUMENT),
+        (sharing("a", "name"), grpc.StatusCode.INVALID_ARGUMENT),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.UpdateOrganization(request, metadata=admin)
+        assert raised.value.code() is code
 
 
 async def test_an_admin_does_not_see_other_organizations(stub, store):

@@ -1,0 +1,316 @@
+"""`make bench-stats`: the monarc API beside FastAPI with SQLModel on the same file, and what history costs.
+
+Sixteen keep-alive connections without TLS, runs interleaved. The peer has two uvicorn workers and is called directly;
+the house is called through its edge. POSTs are committed with fsync by both.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import venv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+from pysqlite3 import dbapi2 as sqlite
+
+from server.core import stats
+from server.core.caller import Caller, Role
+from server.core.stats_content import read_new
+from server.store.sqlite import SqliteStore
+from server.store.stats import COLUMNS
+from taskhouse.v1 import stats_pb2, stats_pb2_grpc
+from tests.bench.house import House, cpu_seconds, free_port, running
+from tests.bench.load import hammer, request_of
+
+CONNECTIONS, EACH, PAIRS = 16, 60, 11
+STATS = 100_000
+SMALL, LARGE = 10_000, 1_000_000
+MESSAGE = 1000  # Stats of a message, or of a batch.
+PEERS = Path(__file__).parent / "peers"
+PACKAGES = ("fastapi", "uvicorn[standard]", "sqlmodel")
+TYPES = ("risk", "threat", "vulnerability", "cartography")
+
+
+class Peer(NamedTuple):
+    """A running server of the other kind."""
+
+    address: tuple[str, int]
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU that it and its workers have used."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return sum(cpu_seconds(int(pid)) for pid in (self.pid, *children))
+
+
+def content(number: int) -> dict[str, Any]:
+    """Return a stat, one of many that come day by day."""
+    day = number // 50
+    return {
+        "anr": number % 50,
+        "type": TYPES[number % 4],
+        "day": day % 365 + 1,
+        "week": day % 365 // 7 + 1,
+        "month": day % 365 // 31 + 1,
+        "year": 2000 + day // 365,
+        "data": {"what": "you want", "super": "cool", "value": number % 1000},
+    }
+
+
+def fill(database: Path, most: int) -> None:
+    """Store stats until the organization has so many."""
+    connection = sqlite3.connect(database)
+    [(organization_id,)] = connection.execute("SELECT id FROM organizations WHERE name = 'bench'").fetchall()
+    [(there,)] = connection.execute("SELECT count(*) FROM stats").fetchall()
+    connection.close()
+    caller = Caller("bench", Role.MONARC_WRITE, organization_id, "bench", "")
+
+    async def run() -> None:
+        store = SqliteStore(database)
+        for first in range(there, most, 5000):
+            contents = [read_new(content(number)) for number in range(first, min(first + 5000, most))]
+            await store.write(stats.add, caller=caller, contents=contents)
+        await store.close()
+
+    asyncio.run(run())
+
+
+@contextmanager
+def peer(folder: Path, database: Path) -> Iterator[Peer]:
+    """Run FastAPI on the database, in an environment of its own that is made if need be."""
+    environment = folder / "peer"
+    python = environment / "bin" / "python"
+    if not python.exists():
+        venv.create(environment, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    port = free_port()
+    arguments = [python, "-m", "uvicorn", "fastapi_stats:app", "--workers", "2", "--port", str(port), "--no-access-log"]
+    variables = os.environ | {"STATS_FILE": str(database)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(arguments, cwd=PEERS, env=variables, **quiet) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    httpx.get(f"http://127.0.0.1:{port}/api/v2/stats/")
+                    break
+                except httpx.TransportError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.1)
+            yield Peer(("127.0.0.1", port), process.pid)
+        finally:
+            process.terminate()
+
+
+class Cost(NamedTuple):
+    """What a run of requests came to."""
+
+    rate: float  # a second
+    cpu: float  # microseconds a request, of the servers
+
+
+def cost(address: tuple[str, int], requests: Sequence[bytes], used: Callable[[], float], *, each: int = EACH) -> Cost:
+    """Send requests on all connections and return what they cost."""
+    before, began = used(), time.perf_counter()
+    hammer(address, None, requests, connections=CONNECTIONS, each=each)
+    seconds, number = time.perf_counter() - began, CONNECTIONS * each
+    return Cost(number / seconds, (used() - before) / number * 1e6)
+
+
+def told(name: str, pairs: Sequence[tuple[Cost, Cost]], limit: float) -> str:
+    """Say how two kinds of runs compare: rates, and CPU."""
+    rates = sorted(ours.rate / theirs.rate for ours, theirs in pairs)
+    cpus = sorted(theirs.cpu / ours.cpu for ours, theirs in pairs)
+    ours, theirs = (
+        f"{statistics.median(each.rate for each in costs):.0f}/s,"
+        f" {statistics.median(each.cpu for each in costs):.0f} us CPU a call"
+        for costs in zip(*pairs, strict=True)
+    )
+    return (
+        f"{name}: {ours}; FastAPI {theirs}; ratio of rates median {statistics.median(rates):.2f}"
+        f" (min {rates[0]:.2f}, max {rates[-1]:.2f}), of CPU {statistics.median(cpus):.2f}, limit {limit}"
+    )
+
+
+def against_fastapi(house: House, folder: Path, token: str) -> None:
+    """Print the rates of both, for a list, for one stat, and for new ones."""
+    database = house.data / "taskhouse.db"
+    connection = sqlite3.connect(database)
+    ids = [row[0] for row in connection.execute("SELECT id FROM stats ORDER BY random() LIMIT 200")]
+    connection.close()
+    key = f"x-api-key: {token}"
+    body = httpx.Request("POST", "http://x", json=content(1)).content
+    json_type = "content-type: application/json"
+    lists = [f"/api/v2/stats/?type=risk&month={month}&_limit=10" for month in range(1, 12)]
+    cases = (
+        ("filtered list of 10", 2.7, [request_of("GET", path, headers=(key,)) for path in lists]),
+        ("GET one", 2.3, [request_of("GET", f"/api/v2/stats/{stat_id}/", headers=(key,)) for stat_id in ids]),
+        ("POST one", 4.0, [request_of("POST", "/api/v2/stats/", headers=(key, json_type), body=body)]),
+    )
+    with peer(folder, database) as other:
+        for name, limit, requests in cases:
+            cost(house.http, requests, house.cpu_seconds), cost(other.address, requests, other.cpu_seconds)
+            pairs = [
+                (cost(house.http, requests, house.cpu_seconds), cost(other.address, requests, other.cpu_seconds))
+                for _ in range(PAIRS)
+            ]
+            print(told(name, pairs, limit), flush=True)
+
+
+def write_against_raw(house: House, token: str, folder: Path) -> None:
+    """Print how many stats a second a stream of Write stores, and how many raw batches of the same rows do."""
+    connection = sqlite3.connect(house.data / "taskhouse.db")
+    made = connection.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'stats' AND sql > '' ORDER BY rowid")
+    schema = [row[0] for row in made]
+    connection.close()
+    pairs = []
+    for number in range(7):
+        messages = [
+            stats_pb2.WriteRequest(stats=map(message, range(first, first + MESSAGE)))
+            for first in range(0, 20 * MESSAGE, MESSAGE)
+        ]
+        with grpc.insecure_channel(f"127.0.0.1:{house.http[1]}") as channel:
+            grpc.channel_ready_future(channel).result(30)
+            began = time.perf_counter()
+            answer = stats_pb2_grpc.StatServiceStub(channel).Write(
+                iter(messages), metadata=(("authorization", f"Bearer {token}"),)
+            )
+            ours = answer.written / (time.perf_counter() - began)
+        pairs.append((ours, raw_rate(folder / f"raw-{number}.db", schema)))
+    ratios = sorted(a / b for a, b in pairs)
+    print(
+        f"Write: {statistics.median(a for a, _ in pairs):.0f} stats/s; raw batches"
+        f" {statistics.median(b for _, b in pairs):.0f}/s; ratio median {statistics.median(ratios):.2f}"
+        f" (min {ratios[0]:.2f}, max {ratios[-1]:.2f}), limit 0.5",
+        flush=True,
+    )
+
+
+def message(number: int) -> stats_pb2.Stat:
+    """Return the same stat as `content`."""
+    given = content(number)
+    return stats_pb2.Stat(
+        anr_number=given["anr"],
+        type=given["type"],
+        day=given["day"],
+        week=given["week"],
+        month=given["month"],
+        year=given["year"],
+        data=json.dumps(given["data"]),
+    )
+
+
+def raw_rate(path: Path, schema: list[str]) -> float:
+    """Return how many ready rows a second SQLite stores in batches, with the same indexes and durability."""
+    connection = sqlite.connect(str(path), isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    for statement in schema:
+        connection.execute(statement)
+    batches = []
+    for first in range(0, 20 * MESSAGE, MESSAGE):
+        contents = [read_new(content(number)) for number in range(first, first + MESSAGE)]
+        batches.append([
+            (f"{first + at:024x}", 1, str(uuid.uuid4()), values["anr_number"], None,
+             values["type"], values["day"], values["week"], values["month"], None, values["year"], first, first,
+             values["leaves"], values["data"])
+            for at, values in enumerate(contents)
+        ])  # fmt: skip
+    marks = ", ".join("?" * len(COLUMNS))
+    insert = f"INSERT INTO stats ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608 - our own names.
+    began = time.perf_counter()
+    for rows in batches:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(insert, rows)
+        connection.execute("COMMIT")
+    took = time.perf_counter() - began
+    connection.close()
+    return 20 * MESSAGE / took
+
+
+def with_history() -> None:
+    """Print what a list, one stat and a page after a cursor cost with few stats and with very many."""
+    with running() as small, running() as large:
+        tokens = [house.run("orgs", "create", "bench")[0]["token"] for house in (small, large)]
+        fill(small.data / "taskhouse.db", SMALL)
+        fill(large.data / "taskhouse.db", LARGE)
+        found = []
+        for house, token in zip((small, large), tokens, strict=True):
+            connection = sqlite3.connect(house.data / "taskhouse.db")
+            most = SMALL if house is small else LARGE
+            half = connection.execute("SELECT id FROM stats ORDER BY id LIMIT 200 OFFSET ?", (most // 2,))
+            ids = [row[0] for row in half]
+            connection.close()
+            paths = {
+                "list": [f"?type=risk&month={month}&_limit=10" for month in (1, 2, 3)],
+                "list of a range": ["?type=risk&month__gt=2&month__lt=8&_limit=10"],
+                "latest first": ["?_order_by=-created_at&_limit=10"],
+                "GET": [f"{stat_id}/" for stat_id in ids],
+                "_after": [f"?_limit=10&_after={stat_id}" for stat_id in ids],
+            }
+            key = f"x-api-key: {token}"
+            found.append(
+                {
+                    name: [request_of("GET", f"/api/v2/stats/{path}", headers=(key,)) for path in several]
+                    for name, several in paths.items()
+                }
+            )
+        for name in found[0]:
+            for house, requests in zip((small, large), found, strict=True):
+                latencies(house, requests[name])
+            pairs = [(latencies(small, found[0][name]), latencies(large, found[1][name])) for _ in range(PAIRS)]
+            parts = []
+            for at, what in enumerate(("median", "p99", "CPU")):
+                few, many = (statistics.median(took[at] for took in each) for each in zip(*pairs, strict=True))
+                ratio = statistics.median(b[at] / a[at] for a, b in pairs)
+                parts.append(f"{what} {few:.0f} -> {many:.0f} us (median ratio {ratio:.2f})")
+            print(f"{SMALL} -> {LARGE} stats, {name}: {', '.join(parts)}", flush=True)
+
+
+def latencies(house: House, requests: Sequence[bytes]) -> tuple[float, float, float]:
+    """Return median, 99th percentile and CPU of a request, one at a time, in microseconds."""
+    took = []
+    before = house.cpu_seconds()
+    connection = HTTPConnection(*house.http)
+    number = 300
+    for at in range(number):
+        head = requests[at % len(requests)].decode().split("\r\n")
+        _, path, _ = head[0].split(" ", 2)
+        headers = dict(line.split(": ", 1) for line in head[2:] if line)
+        began = time.perf_counter()
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        took.append(time.perf_counter() - began)
+    connection.close()
+    took.sort()
+    return took[number // 2] * 1e6, took[number * 99 // 100] * 1e6, (house.cpu_seconds() - before) / number * 1e6
+
+
+def measure(folder: Path) -> None:
+    """Print everything."""
+    with running(None, *sys.argv[2:]) as house:
+        token = house.run("orgs", "create", "bench")[0]["token"]
+        typed = house.run("tokens", "create", "--org", "bench", "--api", "grpc")[0]["token"]
+        fill(house.data / "taskhouse.db", STATS)
+        against_fastapi(house, folder, token)
+        write_against_raw(house, typed, folder)
+    with_history()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary))
