@@ -14,11 +14,13 @@ from server.cli.house import (
     time_text,
 )
 from server.core import credentials, organizations
-from server.core.organizations import Organization
+from server.core.organizations import Organization, ReasonMode
 from server.core.pages import MAX_PAGE
 from server.services.organizations import organization_to_proto
 from server.settings import Settings
 from server.store.engine import Store
+
+_SWITCH = click.Choice(["on", "off"])
 
 
 @click.group()
@@ -51,17 +53,30 @@ def create(settings: Settings, name: str, token: str | None, *, as_json: bool) -
 @orgs.command("set")
 @house_options
 @click.argument("name")
-@click.option("--sharing", type=click.Choice(["on", "off"]), help="Whether all other organizations may read its stats.")
+@click.option("--sharing", type=_SWITCH, help="Whether all other organizations may read its stats.")
+@click.option("--workflow", type=_SWITCH, help="Whether changes of its rules wait until somebody accepts them.")
+@click.option(
+    "--reason",
+    type=click.Choice([mode.value for mode in ReasonMode]),
+    help="Whether those who change its rules say why.",
+)
 @json_option
-def set_(settings: Settings, name: str, sharing: str | None, *, as_json: bool) -> None:
+def set_(
+    settings: Settings, name: str, sharing: str | None, workflow: str | None, reason: str | None, *, as_json: bool
+) -> None:
     """Change settings of the organization NAME."""
-    if sharing is None:
+    if sharing is workflow is reason is None:
         raise click.UsageError("give what is to be set, for example --sharing on")
+    wanted = organizations.Settings(_is_on(sharing), _is_on(workflow), ReasonMode(reason) if reason else None)
     changed = in_house(
         settings,
-        lambda store: store.write(organizations.share, caller=COMMAND_LINE, name=name, sharing=sharing == "on"),
+        lambda store: store.write(organizations.update, caller=COMMAND_LINE, name=name, settings=wanted),
     )
     _print([changed], as_json=as_json)
+
+
+def _is_on(switch: str | None) -> bool | None:
+    return None if switch is None else switch == "on"
 
 
 @orgs.command("list")
@@ -87,5 +102,9 @@ def _print(found: list[Organization], *, as_json: bool) -> None:
     if as_json:
         print_json(as_item(organization_to_proto(each)) for each in found)
     else:
-        rows = [(each.name, time_text(each.create_time), "on" if each.sharing else "off") for each in found]
-        print_table(("NAME", "CREATED", "SHARING"), rows)
+        on = ("off", "on")
+        rows = [
+            (each.name, time_text(each.create_time), on[each.sharing], on[each.workflow], each.reason_mode)
+            for each in found
+        ]
+        print_table(("NAME", "CREATED", "SHARING", "WORKFLOW", "REASON"), rows)

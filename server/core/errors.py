@@ -29,6 +29,7 @@ class FaultKind(StrEnum):
     UNKNOWN_SERVICE = "UNKNOWN_SERVICE"
     UNKNOWN_ACTION = "UNKNOWN_ACTION"
     UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
+    TOO_SHORT = "TOO_SHORT"
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,84 @@ class AccountExists(Refusal):
 
     service: str
     username: str
+
+
+@dataclass(eq=False)
+class RuleNotFound(Refusal):
+    """There is no rule {rule_id}."""
+
+    rule_id: str
+
+
+@dataclass(eq=False)
+class RuleExists(Refusal):
+    """There is a rule {rule_id} already."""
+
+    rule_id: str
+
+
+@dataclass(eq=False)
+class RuleNameTaken(Refusal):
+    """The rule {rule_id} has the name {display_name} already."""
+
+    display_name: str
+    rule_id: str
+
+
+@dataclass(eq=False)
+class RuleChangedMeanwhile(Refusal):
+    """The rule {rule_id} has changed since it had the etag {etag}."""
+
+    rule_id: str
+    etag: str
+
+
+@dataclass(eq=False)
+class ListTooLong(Refusal):
+    """There is too much to list at once; ask for it page by page."""
+
+
+@dataclass(eq=False)
+class WorkflowDisabled(Refusal):
+    """The workflow of this organization is off, and without it there are no change requests."""
+
+
+@dataclass(eq=False)
+class ChangeRequestNotFound(Refusal):
+    """There is no change request {change_request_id}."""
+
+    change_request_id: int
+
+
+@dataclass(eq=False)
+class ChangeRequestStateForbids(Refusal):
+    """The change request {change_request_id} is already {state}."""
+
+    change_request_id: int
+    state: str  # in words, such as "pending deployment"
+
+
+@dataclass(eq=False)
+class ChangeRequestDiverged(Refusal):
+    """The rule {rule_id} has changed since change request {change_request_id} was opened: it cannot be accepted."""
+
+    change_request_id: int
+    rule_id: str
+
+
+@dataclass(eq=False)
+class ChangeRequestUnchanged(Refusal):
+    """There is nothing to change in change request {change_request_id}."""
+
+    change_request_id: int
+
+
+@dataclass(eq=False)
+class ChangeRequestChangedMeanwhile(Refusal):
+    """The change request {change_request_id} has changed since it had the etag {etag}."""
+
+    change_request_id: int
+    etag: str
 
 
 @dataclass(eq=False)

@@ -1,6 +1,7 @@
 """Organizations: the tenants. Every row of the house belongs to one, and nothing crosses."""
 
 import unicodedata
+from enum import StrEnum
 from typing import NamedTuple
 
 from server.core import events
@@ -13,6 +14,29 @@ from server.store.engine import Tx
 MAX_NAME = 100  # characters
 
 
+class ReasonMode(StrEnum):
+    """Whether those who change rules say why."""
+
+    DISABLED = "disabled"  # Reasons are not read.
+    OPTIONAL = "optional"
+    MANDATORY = "mandatory"
+
+
+class Review(NamedTuple):
+    """How changes of an organization's rules are reviewed."""
+
+    workflow: bool  # They wait as change requests until somebody accepts them.
+    reason_mode: ReasonMode
+
+
+class Settings(NamedTuple):
+    """What of an organization is to be set; None: nothing."""
+
+    sharing: bool | None = None
+    workflow: bool | None = None
+    reason_mode: ReasonMode | None = None
+
+
 class Organization(NamedTuple):
     """A tenant."""
 
@@ -20,6 +44,8 @@ class Organization(NamedTuple):
     name: str
     create_time: int  # microseconds since 1970
     sharing: bool  # whether all others may read its stats
+    workflow: bool  # whether changes of its rules wait as change requests
+    reason_mode: ReasonMode  # of changes of its rules
 
 
 async def create(tx: Tx, *, name: str) -> Organization:
@@ -49,22 +75,31 @@ async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str) -> Pa
     return asked.of(found, lambda organization: organization.name)
 
 
-async def share(tx: Tx, *, caller: Caller, name: str, sharing: bool) -> Organization:
-    """Let all others read the stats of an organization that the caller may see, or not. Raises OrganizationNotFound."""
-    found = await get(tx, caller=caller, name=name)
-    if found.sharing is sharing:
-        return found
-    await store.share(tx, found.id, sharing=sharing)
+async def update(tx: Tx, *, caller: Caller, name: str, settings: Settings) -> Organization:
+    """Change settings of an organization that the caller may see. Raises OrganizationNotFound."""
+    old = await get(tx, caller=caller, name=name)
+    new = old._replace(**{field: value for field, value in settings._asdict().items() if value is not None})
+    names = [field for field in Settings._fields if getattr(old, field) != getattr(new, field)]
+    if not names:
+        return old
+    await store.put(tx, store.Stored(*new)._replace(sharing=int(new.sharing), workflow=int(new.workflow)))
     await events.record(
         tx,
-        organization_id=found.id,
+        organization_id=old.id,
         actor=caller,
         action="organization.updated",
         object=events.Object("organization", name),
-        before={"sharing": found.sharing},
-        after={"sharing": sharing},
+        before={field: getattr(old, field) for field in names},
+        after={field: getattr(new, field) for field in names},
     )
-    return found._replace(sharing=sharing)
+    return new
+
+
+async def review_of(tx: Tx, organization_id: int) -> Review:
+    """Return how changes of the organization's rules are reviewed."""
+    stored = await store.review(tx, organization_id)
+    assert stored is not None  # noqa: S101 - organizations are never deleted.
+    return Review(bool(stored.workflow), ReasonMode(stored.reason_mode))
 
 
 async def readable(tx: Tx, *, caller: Caller) -> dict[int, str]:
@@ -120,4 +155,11 @@ async def _existing(tx: Tx, name: str) -> Organization:
 
 
 def _organization(stored: store.Stored) -> Organization:
-    return Organization(stored.id, stored.name, stored.create_time, bool(stored.sharing))
+    return Organization(
+        stored.id,
+        stored.name,
+        stored.create_time,
+        bool(stored.sharing),
+        bool(stored.workflow),
+        ReasonMode(stored.reason_mode),
+    )

@@ -1,13 +1,22 @@
 """OrganizationService."""
 
+from collections.abc import Iterable
+
 from server.core import organizations
 from server.core.errors import invalid
-from server.core.organizations import Organization
+from server.core.organizations import Organization, ReasonMode, Settings
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
 from server.store.engine import Store
 from taskhouse.v1 import organizations_pb2 as pb
 from taskhouse.v1 import organizations_pb2_grpc
+
+_REASON_MODES = {
+    pb.REASON_MODE_DISABLED: ReasonMode.DISABLED,
+    pb.REASON_MODE_OPTIONAL: ReasonMode.OPTIONAL,
+    pb.REASON_MODE_MANDATORY: ReasonMode.MANDATORY,
+}
+_REASON_MODES_TO_PROTO = {mode: number for number, mode in _REASON_MODES.items()}
 
 
 class OrganizationServicer(organizations_pb2_grpc.OrganizationServiceServicer):
@@ -41,19 +50,32 @@ class OrganizationServicer(organizations_pb2_grpc.OrganizationServiceServicer):
 
     async def UpdateOrganization(self, request: pb.UpdateOrganizationRequest, context: Context) -> pb.Organization:  # noqa: ARG002, N802 - as generated.
         """Change what the mask names."""
-        if list(request.update_mask.paths) != ["sharing"]:
-            raise invalid("update_mask", "must name sharing, which is all that can be changed")
+        wanted = _settings(request.organization, request.update_mask.paths)
         organization = await self._store.write(
-            organizations.share,
-            caller=current_caller(),
-            name=request.organization.name,
-            sharing=request.organization.sharing,
+            organizations.update, caller=current_caller(), name=request.organization.name, settings=wanted
         )
         return organization_to_proto(organization)
+
+
+def _settings(given: pb.Organization, paths: Iterable[str]) -> Settings:
+    """Read the settings that a mask names. Raises InvalidFields."""
+    names = set(paths)
+    if not names or names - set(Settings._fields):
+        raise invalid("update_mask", f"must name some of {', '.join(Settings._fields)}")
+    if "reason_mode" in names and given.reason_mode not in _REASON_MODES:
+        raise invalid("organization.reason_mode", "must be one of ReasonMode")
+    values = {name: getattr(given, name) for name in names}
+    if "reason_mode" in names:
+        values["reason_mode"] = _REASON_MODES[given.reason_mode]
+    return Settings(**values)
 
 
 def organization_to_proto(organization: Organization) -> pb.Organization:
     """Render an organization."""
     return pb.Organization(
-        name=organization.name, create_time=timestamp(organization.create_time), sharing=organization.sharing
+        name=organization.name,
+        create_time=timestamp(organization.create_time),
+        sharing=organization.sharing,
+        workflow=organization.workflow,
+        reason_mode=_REASON_MODES_TO_PROTO[organization.reason_mode],
     )

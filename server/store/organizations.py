@@ -23,6 +23,8 @@ class OrganizationRow(SQLModel, table=True):
     name: str = Field(unique=True)
     create_time: int = micros()
     sharing: int = Field(sa_column_kwargs={"server_default": "0"})  # 1: all others may read its stats
+    workflow: int = Field(sa_column_kwargs={"server_default": "0"})  # 1: changes of its rules are reviewed
+    reason_mode: str = Field(sa_column_kwargs={"server_default": "optional"})  # for changes of its rules
 
 
 ORGANIZATIONS = table_of(OrganizationRow)
@@ -36,6 +38,15 @@ class Stored(NamedTuple):
     name: str
     create_time: int
     sharing: int
+    workflow: int
+    reason_mode: str
+
+
+class StoredReview(NamedTuple):
+    """How changes of an organization's rules are reviewed."""
+
+    workflow: int
+    reason_mode: str
 
 
 _STORED = select(*(_O[name] for name in Stored._fields))
@@ -49,9 +60,12 @@ _READABLE = Query(
     Stored,
 )
 _ALL = Query(_STORED, Stored)
-_INSERT = Command(insert(ORGANIZATIONS).values(name=bindparam("name"), create_time=bindparam("create_time"), sharing=0))
-_SHARE = Command(
-    update(ORGANIZATIONS).where(_O.id == bindparam("organization_id")).values(sharing=bindparam("new_sharing"))
+_REVIEW = Query(select(_O.workflow, _O.reason_mode).where(_O.id == bindparam("organization_id")), StoredReview)
+_INSERT = Command(insert(ORGANIZATIONS).values(name=bindparam("name"), create_time=bindparam("create_time")))
+_SET = Command(
+    update(ORGANIZATIONS)
+    .where(_O.id == bindparam("organization_id"))
+    .values({name: bindparam(f"new_{name}") for name in ("sharing", "workflow", "reason_mode")})
 )
 
 
@@ -80,6 +94,17 @@ async def add(tx: Tx, name: str) -> None:
     await tx.run(_INSERT, name=name, create_time=tx.now)
 
 
-async def share(tx: Tx, organization_id: int, *, sharing: bool) -> None:
-    """Let all others read the organization's stats, or not."""
-    await tx.run(_SHARE, organization_id=organization_id, new_sharing=int(sharing))
+async def review(tx: Tx, organization_id: int) -> StoredReview | None:
+    """Return how changes of the organization's rules are reviewed."""
+    return await tx.one(_REVIEW, organization_id=organization_id)
+
+
+async def put(tx: Tx, organization: Stored) -> None:
+    """Keep the organization's settings."""
+    await tx.run(
+        _SET,
+        organization_id=organization.id,
+        new_sharing=organization.sharing,
+        new_workflow=organization.workflow,
+        new_reason_mode=organization.reason_mode,
+    )

@@ -28,7 +28,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n taskhouse/v1/organizations.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\x0cOrganization\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0f\n\x07sharing\x18\x03 \x01(\x08\"S\n\x19\x43reateOrganizationRequest\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.taskhouse.v1.OrganizationB\x04\xe2\x41\x01\x02\"4\n\x16GetOrganizationRequest\x12\x1a\n\x0corganization\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x18ListOrganizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x19ListOrganizationsResponse\x12\x31\n\rorganizations\x18\x01 \x03(\x0b\x32\x1a.taskhouse.v1.Organization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x19UpdateOrganizationRequest\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.taskhouse.v1.OrganizationB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x02\x32\xb3\x04\n\x13OrganizationService\x12\x82\x01\n\x12\x43reateOrganization\x12\'.taskhouse.v1.CreateOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"\'\x82\xd3\xe4\x93\x02!\"\x11/v1/organizations:\x0corganization\x12}\n\x0fGetOrganization\x12$.taskhouse.v1.GetOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/organizations/{organization}\x12\x7f\n\x11ListOrganizations\x12&.taskhouse.v1.ListOrganizationsRequest\x1a\'.taskhouse.v1.ListOrganizationsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/organizations\x12\x96\x01\n\x12UpdateOrganization\x12\'.taskhouse.v1.UpdateOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\";\x82\xd3\xe4\x93\x02\x35\x32%/v1/organizations/{organization.name}:\x0corganizationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n taskhouse/v1/organizations.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x0cOrganization\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0f\n\x07sharing\x18\x03 \x01(\x08\x12\x10\n\x08workflow\x18\x04 \x01(\x08\x12-\n\x0breason_mode\x18\x05 \x01(\x0e\x32\x18.taskhouse.v1.ReasonMode\"S\n\x19\x43reateOrganizationRequest\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.taskhouse.v1.OrganizationB\x04\xe2\x41\x01\x02\"4\n\x16GetOrganizationRequest\x12\x1a\n\x0corganization\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x18ListOrganizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x19ListOrganizationsResponse\x12\x31\n\rorganizations\x18\x01 \x03(\x0b\x32\x1a.taskhouse.v1.Organization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x19UpdateOrganizationRequest\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32\x1a.taskhouse.v1.OrganizationB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x02*x\n\nReasonMode\x12\x1b\n\x17REASON_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14REASON_MODE_DISABLED\x10\x01\x12\x18\n\x14REASON_MODE_OPTIONAL\x10\x02\x12\x19\n\x15REASON_MODE_MANDATORY\x10\x03\x32\xb3\x04\n\x13OrganizationService\x12\x82\x01\n\x12\x43reateOrganization\x12\'.taskhouse.v1.CreateOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"\'\x82\xd3\xe4\x93\x02!\"\x11/v1/organizations:\x0corganization\x12}\n\x0fGetOrganization\x12$.taskhouse.v1.GetOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/organizations/{organization}\x12\x7f\n\x11ListOrganizations\x12&.taskhouse.v1.ListOrganizationsRequest\x1a\'.taskhouse.v1.ListOrganizationsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/organizations\x12\x96\x01\n\x12UpdateOrganization\x12\'.taskhouse.v1.UpdateOrganizationRequest\x1a\x1a.taskhouse.v1.Organization\";\x82\xd3\xe4\x93\x02\x35\x32%/v1/organizations/{organization.name}:\x0corganizationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,18 +55,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['ListOrganizations']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/organizations'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['UpdateOrganization']._loaded_options = None
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['UpdateOrganization']._serialized_options = b'\202\323\344\223\00252%/v1/organizations/{organization.name}:\014organization'
-  _globals['_ORGANIZATION']._serialized_start=180
-  _globals['_ORGANIZATION']._serialized_end=286
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=288
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=371
-  _globals['_GETORGANIZATIONREQUEST']._serialized_start=373
-  _globals['_GETORGANIZATIONREQUEST']._serialized_end=425
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=427
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=492
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=494
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=597
-  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_start=600
-  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_end=738
-  _globals['_ORGANIZATIONSERVICE']._serialized_start=741
-  _globals['_ORGANIZATIONSERVICE']._serialized_end=1304
+  _globals['_REASONMODE']._serialized_start=806
+  _globals['_REASONMODE']._serialized_end=926
+  _globals['_ORGANIZATION']._serialized_start=181
+  _globals['_ORGANIZATION']._serialized_end=352
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=354
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=437
+  _globals['_GETORGANIZATIONREQUEST']._serialized_start=439
+  _globals['_GETORGANIZATIONREQUEST']._serialized_end=491
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=493
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=558
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=560
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=663
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_start=666
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_end=804
+  _globals['_ORGANIZATIONSERVICE']._serialized_start=929
+  _globals['_ORGANIZATIONSERVICE']._serialized_end=1492
 # @@protoc_insertion_point(module_scope)

@@ -89,7 +89,8 @@ class OrganizationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateOrganization(self, request, context):
-        """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+        """Changes what `update_mask` names of an organization: `sharing`, `workflow`, `reason_mode`. Its event log
+        remembers it.
 
         Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
         (ORGANIZATION_NOT_FOUND).

@@ -49,7 +49,8 @@ class OrganizationServiceStub:
     Who: operator, admin. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
     UpdateOrganization: _grpc.UnaryUnaryMultiCallable[_organizations_pb2.UpdateOrganizationRequest, _organizations_pb2.Organization]
-    """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+    """Changes what `update_mask` names of an organization: `sharing`, `workflow`, `reason_mode`. Its event log
+    remembers it.
 
     Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
     (ORGANIZATION_NOT_FOUND).
@@ -76,7 +77,8 @@ class OrganizationServiceAsyncStub(OrganizationServiceStub):
     Who: operator, admin. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
     UpdateOrganization: _aio.UnaryUnaryMultiCallable[_organizations_pb2.UpdateOrganizationRequest, _organizations_pb2.Organization]  # type: ignore[assignment]
-    """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+    """Changes what `update_mask` names of an organization: `sharing`, `workflow`, `reason_mode`. Its event log
+    remembers it.
 
     Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
     (ORGANIZATION_NOT_FOUND).
@@ -124,7 +126,8 @@ class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _organizations_pb2.UpdateOrganizationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_organizations_pb2.Organization, _abc.Awaitable[_organizations_pb2.Organization]]:
-        """Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+        """Changes what `update_mask` names of an organization: `sharing`, `workflow`, `reason_mode`. Its event log
+        remembers it.
 
         Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
         (ORGANIZATION_NOT_FOUND).

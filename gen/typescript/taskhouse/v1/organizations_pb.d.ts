@@ -2,7 +2,7 @@
 // @generated from file taskhouse/v1/organizations.proto (package taskhouse.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
@@ -37,6 +37,21 @@ export declare type Organization = Message<"taskhouse.v1.Organization"> & {
    * @generated from field: bool sharing = 3;
    */
   sharing: boolean;
+
+  /**
+   * Whether changes of its rules wait as change requests until somebody accepts them. Off unless it is set; requests
+   * that are open when it is switched off wait until it is on again.
+   *
+   * @generated from field: bool workflow = 4;
+   */
+  workflow: boolean;
+
+  /**
+   * Whether those who change its rules say why. OPTIONAL unless it is set.
+   *
+   * @generated from field: taskhouse.v1.ReasonMode reason_mode = 5;
+   */
+  reasonMode: ReasonMode;
 };
 
 /**
@@ -167,6 +182,46 @@ export declare type UpdateOrganizationRequest = Message<"taskhouse.v1.UpdateOrga
 export declare const UpdateOrganizationRequestSchema: GenMessage<UpdateOrganizationRequest>;
 
 /**
+ * Whether those who change rules say why.
+ *
+ * @generated from enum taskhouse.v1.ReasonMode
+ */
+export enum ReasonMode {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: REASON_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Reasons are not read.
+   *
+   * @generated from enum value: REASON_MODE_DISABLED = 1;
+   */
+  DISABLED = 1,
+
+  /**
+   * Whoever gives one is remembered with it.
+   *
+   * @generated from enum value: REASON_MODE_OPTIONAL = 2;
+   */
+  OPTIONAL = 2,
+
+  /**
+   * Changes without a reason of at least 5 characters are refused.
+   *
+   * @generated from enum value: REASON_MODE_MANDATORY = 3;
+   */
+  MANDATORY = 3,
+}
+
+/**
+ * Describes the enum taskhouse.v1.ReasonMode.
+ */
+export declare const ReasonModeSchema: GenEnum<ReasonMode>;
+
+/**
  * The tenants. Every row of the house belongs to one of them, and nothing crosses.
  *
  * @generated from service taskhouse.v1.OrganizationService
@@ -209,7 +264,8 @@ export declare const OrganizationService: GenService<{
     output: typeof ListOrganizationsResponseSchema;
   },
   /**
-   * Changes what `update_mask` names of an organization: `sharing`. Its event log remembers it.
+   * Changes what `update_mask` names of an organization: `sharing`, `workflow`, `reason_mode`. Its event log
+   * remembers it.
    *
    * Who: operator; an organization's admin, for its own. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND
    * (ORGANIZATION_NOT_FOUND).
