@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file that was migrated once, to be copied."""
+    """A database file that was migrated once, to be copied; with the catalogue of tests."""
     path = tmp_path_factory.mktemp("migrated") / "taskhouse.db"
     migrate.upgrade(path)
+    databases.apart(databases.declare(path))
     return path
 
 
@@ -55,16 +56,16 @@ def address(engine: str, request: pytest.FixtureRequest) -> DatabaseAddress:
 
 
 @pytest_asyncio.fixture
-async def store(address: DatabaseAddress) -> AsyncIterator[Store]:
-    opened = await open_store(address)
+async def store(address: DatabaseAddress, tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await open_store(address, tmp_path)
     yield opened
     await opened.close()
 
 
 @pytest_asyncio.fixture
-async def elsewhere(address: DatabaseAddress, store: Store) -> AsyncIterator[Store]:
+async def elsewhere(address: DatabaseAddress, store: Store, tmp_path: Path) -> AsyncIterator[Store]:
     """The same database, as another process has it."""
-    opened = await open_store(address)
+    opened = await open_store(address, tmp_path)
     yield opened
     await opened.close()
 

@@ -134,7 +134,7 @@ def in_house(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     """Run `work` on the house's store, made or migrated first if need be; whether the house runs does not matter."""
 
     async def opened() -> T:
-        store = await open_store(settings.database)
+        store = await open_store(settings.database, settings.data)
         try:
             return await work(store)
         finally:

@@ -36,7 +36,7 @@ def serve(settings: Settings, socket: Path | None, number: int) -> None:
 
 
 async def _serve(settings: Settings, path: Path) -> None:
-    store = await open_store(settings.database)
+    store = await open_store(settings.database, settings.data)
     authority = Authority.open(settings.data)
     server = build_server(
         store=store,

@@ -1,12 +1,25 @@
 """Events: who did what to which object, when and why, written in the transaction of the change they tell of."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from server.core.caller import Caller
+from server.core import chain
 from server.store import events as store
-from server.store.engine import Tx
+from server.store.engine import Head, Tx
+from server.store.events import HOUSE
+
+
+class Actor(Protocol):
+    """Who does something; a Caller is one."""
+
+    @property
+    def credential_id(self) -> str:
+        """The id of its credential."""
+
+    @property
+    def name(self) -> str:
+        """What people call it now."""
 
 
 class Object(NamedTuple):
@@ -28,13 +41,15 @@ class Event(NamedTuple):
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     reason: str
+    host: str  # which of the house's hosts has recorded it
+    digest: bytes  # SHA-256, see core/chain.py
 
 
 async def record(
     tx: Tx,
     *,
     organization_id: int | None,
-    actor: Caller,
+    actor: Actor,
     action: str,
     object: Object,  # noqa: A002 - the word that events have for it.
     before: dict[str, Any] | None = None,
@@ -47,11 +62,13 @@ async def record(
     that changed, and nothing secret or personal: events are never deleted. Others who add to the same log wait until
     the commit, so a verb does this last.
     """
-    log_id = _log(organization_id)
-    sequence = await store.next_sequence(tx, log_id)
-    event = store.Stored(
+    log_id = log_id_of(organization_id)
+    sequence, previous = await store.next_place(tx, log_id, genesis=chain.GENESIS)
+    content = store.Content(
+        log_id=log_id,
         sequence=sequence,
         event_time=tx.now,
+        host=tx.host,
         actor_id=actor.credential_id,
         actor_name=actor.name,
         action=action,
@@ -61,31 +78,36 @@ async def record(
         after=_text(after),
         reason=reason,
     )
-    await store.add(tx, log_id, event)
+    digest = chain.digest_of(previous, content)
+    await store.add(tx, store.Stored(*content, digest, tx.seal(digest)))
+    tx.heads[log_id] = Head(log_id, sequence, digest)
     return sequence
 
 
 async def page(tx: Tx, *, organization_id: int | None, after: int, most: int) -> list[Event]:
     """Return up to `most` events of the organization's log (None: the house's) after the number `after`, in order."""
-    return [_event(one) for one in await store.page(tx, _log(organization_id), after=after, most=most)]
+    return [event_of(one) for one in await store.page(tx, log_id_of(organization_id), after=after, most=most)]
 
 
-def _log(organization_id: int | None) -> int:
-    return store.HOUSE if organization_id is None else organization_id
+def log_id_of(organization_id: int | None) -> int:
+    """Return the id of the organization's log (None: the house's)."""
+    return HOUSE if organization_id is None else organization_id
 
 
-def _event(one: store.Stored) -> Event:
-    before, after = _value(one.before), _value(one.after)
-    who = (one.actor_id, one.actor_name)
+def event_of(one: store.Stored) -> Event:
+    """Return an event as it is told."""
     return Event(
         one.sequence,
         one.event_time,
-        *who,
+        one.actor_id,
+        one.actor_name,
         one.action,
         Object(one.object_kind, one.object_id),
-        before,
-        after,
+        _value(one.before),
+        _value(one.after),
         one.reason,
+        one.host,
+        one.digest,
     )
 
 

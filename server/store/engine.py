@@ -16,7 +16,8 @@ T = TypeVar("T")
 class StoreUnavailable(Exception):
     """The store cannot be read or written at the moment.
 
-    Nothing was changed, unless the connection to a database server broke during a commit: then nobody knows.
+    Nothing was changed, unless the connection to a database server broke during a commit: then nobody knows; or unless
+    the heads of event logs could not be written after it, for example on a full disk.
     """
 
     remedy: str | None = None
@@ -116,11 +117,30 @@ class Size(NamedTuple):
     bytes: int
 
 
+class Head(NamedTuple):
+    """The last event of a log. As its events are numbered from 1 without gaps, the number is their count as well."""
+
+    log_id: int
+    sequence: int
+    digest: bytes  # of that event and, through it, of all before
+
+
 class Tx(Protocol):
     """A transaction, as verbs see it."""
 
     now: int
     """Microseconds since 1970 in UTC, the same throughout the transaction."""
+
+    heads: dict[int, Head]
+    """The new heads of the event logs to which it added, by log. They are on the disk, outside the database, after the
+    commit and before the verb is answered."""
+
+    @property
+    def host(self) -> str:
+        """The name of the folder in which heads are kept; see store/heads.py."""
+
+    def seal(self, digest: bytes) -> bytes:
+        """Return the host's seal of an event's digest."""
 
     async def one(self, query: Query[Record], **values: Any) -> Record | None:
         """Return the first row, or None."""

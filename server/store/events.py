@@ -1,13 +1,18 @@
 """The event log: one numbered, append-only log for each organization, and one for the house itself."""
 
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Integer, bindparam, insert, select
+import orjson
+from sqlalchemy import BigInteger, Integer, and_, bindparam, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_update  # SQLite's dialect renders it as well.
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, table_of
-from server.store.engine import Command, Query, Tx
+from server.store.engine import Command, Query, Size, Tx
+from server.store.lists import records
+from server.store.organizations import ORGANIZATIONS
 
 HOUSE = 0
 """The log of what concerns no organization; their ids start at 1."""
@@ -20,16 +25,19 @@ class EventLogRow(SQLModel, table=True):
 
     id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})  # organization's
     last_sequence: int = Field(sa_type=BigInteger)
+    digest: bytes  # of the last event
 
 
 class EventRow(SQLModel, table=True):
     """Something that was done. Nothing changes or deletes a row."""
 
     __tablename__ = "events"
+    __table_args__ = (Index("events_of_object", "log_id", "object_kind", "object_id", "sequence"),)
 
     log_id: int = Field(sa_type=BigInteger, primary_key=True, foreign_key="event_logs.id")
     sequence: int = Field(sa_type=BigInteger, primary_key=True)  # from 1, without gaps
     event_time: int = micros()
+    host: str  # where it was recorded, see store/heads.py; empty: before hosts were told apart
     actor_id: str  # of the credential
     actor_name: str  # what people called it then
     action: str  # for example "dataset.user_erased"
@@ -38,23 +46,21 @@ class EventRow(SQLModel, table=True):
     before: str | None  # JSON: the fields that changed
     after: str | None  # JSON: the same fields
     reason: str  # as the actor gave it, else empty
+    digest: bytes  # of all this and, through the digest of the event before, of all that was before
+    seal: bytes  # the host's, of the digest
 
 
 EVENT_LOGS, EVENTS = table_of(EventLogRow), table_of(EventRow)
 _L, _E = EVENT_LOGS.c, EVENTS.c
 
 
-class Number(NamedTuple):
-    """The place of an event in its log."""
+class Content(NamedTuple):
+    """What an event tells: everything that its digest is of, in this order."""
 
-    sequence: int
-
-
-class Stored(NamedTuple):
-    """An event."""
-
+    log_id: int
     sequence: int
     event_time: int
+    host: str
     actor_id: str
     actor_name: str
     action: str
@@ -65,35 +71,206 @@ class Stored(NamedTuple):
     reason: str
 
 
+class Stored(NamedTuple):
+    """An event."""
+
+    log_id: int
+    sequence: int
+    event_time: int
+    host: str
+    actor_id: str
+    actor_name: str
+    action: str
+    object_kind: str
+    object_id: str
+    before: str | None
+    after: str | None
+    reason: str
+    digest: bytes
+    seal: bytes
+
+    @property
+    def content(self) -> Content:
+        """What it tells."""
+        return Content(*self[:-2])
+
+
+class Place(NamedTuple):
+    """Where an event is: in which log, at which number."""
+
+    log_id: int
+    sequence: int
+
+
+class Next(NamedTuple):
+    """The number of a log's next event, and the digest of the last."""
+
+    sequence: int
+    digest: bytes
+
+
+class Log(NamedTuple):
+    """A log: the name of its organization, which is missing for the house's; and its last event."""
+
+    id: int
+    organization: str | None
+    last_sequence: int
+    digest: bytes
+
+
+class Looked(NamedTuple):
+    """What is in a log at some place; None: nothing."""
+
+    log_id: int
+    digest: bytes | None
+
+
+class Beyond(NamedTuple):
+    """Events of a log that come after a place: the first, the last."""
+
+    log_id: int
+    first: int
+    last: int
+
+
 _NEXT = Query(
     insert_or_update(EVENT_LOGS)
-    .values(id=bindparam("log_id"), last_sequence=1)
+    .values(id=bindparam("log_id"), last_sequence=1, digest=bindparam("digest"))
     .on_conflict_do_update(index_elements=[_L.id], set_={"last_sequence": _L.last_sequence + 1})
-    .returning(_L.last_sequence),
-    Number,
+    .returning(_L.last_sequence, _L.digest),
+    Next,
 )
-_ADD = Command(insert(EVENTS).values({name: bindparam(name) for name in ("log_id", *Stored._fields)}))
-_PAGE = Query(
-    select(*(_E[name] for name in Stored._fields))
-    .where(_E.log_id == bindparam("log_id"), _E.sequence > bindparam("after"))
-    .order_by(_E.sequence)
-    .limit(bindparam("most", type_=Integer)),
-    Stored,
+_ADD = Command(insert(EVENTS).values({name: bindparam(name) for name in Stored._fields}))
+_SEAL = Command(update(EVENT_LOGS).where(_L.id == bindparam("log_id")).values(digest=bindparam("new_digest")))
+_STORED = select(*(_E[name] for name in Stored._fields))
+_AFTER = _STORED.where(_E.log_id == bindparam("log_id"), _E.sequence > bindparam("after")).order_by(_E.sequence)
+_PAGE = Query(_AFTER.limit(bindparam("most", type_=Integer)), Stored)
+_BEYOND = tuple_(_E.log_id, _E.sequence) > tuple_(
+    bindparam("log_id", type_=BigInteger), bindparam("sequence", type_=BigInteger)
 )
+_EVERY = Query(_STORED.where(_BEYOND).order_by(_E.log_id, _E.sequence).limit(bindparam("most", type_=Integer)), Stored)
+_PLACE = Query(select(_E.log_id, _E.sequence).where(_BEYOND).order_by(_E.log_id, _E.sequence).limit(1), Place)
+_LOGS = Query(
+    select(_L.id, ORGANIZATIONS.c.name, _L.last_sequence, _L.digest)
+    .select_from(EVENT_LOGS.outerjoin(ORGANIZATIONS, ORGANIZATIONS.c.id == _L.id))
+    .order_by(_L.id),
+    Log,
+)
+_PLACES = records("places", log_id=BigInteger, sequence=BigInteger)
+_OF_PLACE = _E.log_id == _PLACES.c.log_id
+_AT = Query(
+    select(_PLACES.c.log_id, _E.digest).select_from(
+        _PLACES.outerjoin(EVENTS, and_(_OF_PLACE, _E.sequence == _PLACES.c.sequence))
+    ),
+    Looked,
+)
+_AFTER_PLACES = (
+    select(_E.log_id, func.min(_E.sequence), func.max(_E.sequence))
+    .select_from(_PLACES.join(EVENTS, and_(_OF_PLACE, _E.sequence > _PLACES.c.sequence)))
+    .group_by(_E.log_id)
+)
+_OWN_BEYOND = Query(_AFTER_PLACES.where(_E.host == bindparam("host")), Beyond)
+_ALL_BEYOND = Query(_AFTER_PLACES.where(_E.host != ""), Beyond)
+_GIVEN = records("logs", log_id=BigInteger)
+_POSITIONS = Query(select(_L.id, _L.last_sequence).where(_L.id.in_(select(_GIVEN.c.log_id))), Place)
+_FILTERS = {
+    "before": _E.sequence < bindparam("before", type_=BigInteger),
+    "start_time": _E.event_time >= bindparam("start_time", type_=BigInteger),
+    "end_time": _E.event_time < bindparam("end_time", type_=BigInteger),
+    "actor": or_(_E.actor_id == bindparam("actor"), _E.actor_name == bindparam("actor")),
+    "action": _E.action == bindparam("action"),
+    "object_kind": _E.object_kind == bindparam("object_kind"),
+    "object_id": _E.object_id == bindparam("object_id"),
+}
+_BYTES = (
+    func.coalesce(func.octet_length(_E.before), 0) + func.coalesce(func.octet_length(_E.after), 0)
+    + func.octet_length(_E.reason)
+)  # fmt: skip
 
 
-async def next_sequence(tx: Tx, log_id: int) -> int:
-    """Return the number of the log's next event, and let nobody else have one until the commit."""
-    number = await tx.one(_NEXT, log_id=log_id)
-    assert number is not None  # noqa: S101 - an INSERT … RETURNING that did not raise has returned its row.
-    return number.sequence
+async def next_place(tx: Tx, log_id: int, *, genesis: bytes) -> Next:
+    """Return the number of the log's next event and the digest before it, `genesis` for the first.
+
+    Nobody else has a number until the commit.
+    """
+    found = await tx.one(_NEXT, log_id=log_id, digest=genesis)
+    assert found is not None  # noqa: S101 - an INSERT … RETURNING that did not raise has returned its row.
+    return found
 
 
-async def add(tx: Tx, log_id: int, event: Stored) -> None:
-    """Append an event."""
-    await tx.run(_ADD, log_id=log_id, **event._asdict())
+async def add(tx: Tx, event: Stored) -> None:
+    """Append an event, as the last of its log."""
+    await tx.run(_ADD, **event._asdict())
+    await tx.run(_SEAL, log_id=event.log_id, new_digest=event.digest)
 
 
 async def page(tx: Tx, log_id: int, *, after: int, most: int) -> list[Stored]:
-    """Return up to `most` events that come after the number `after`, in their order."""
+    """Return up to `most` events of a log that come after the number `after`, in their order."""
     return await tx.all(_PAGE, log_id=log_id, after=after, most=most)
+
+
+async def every(tx: Tx, *, after: Place, most: int) -> list[Stored]:
+    """Return up to `most` events of all logs that come after a place, log by log."""
+    return await tx.all(_EVERY, **after._asdict(), most=most)
+
+
+async def next_after(tx: Tx, after: Place) -> Place | None:
+    """Return where the next event after a place is, whatever it holds."""
+    return await tx.one(_PLACE, **after._asdict())
+
+
+async def logs(tx: Tx) -> list[Log]:
+    """Return all logs in the order of their ids."""
+    return await tx.all(_LOGS)
+
+
+async def positions(tx: Tx, log_ids: Collection[int]) -> list[Place]:
+    """Return the last places of these logs; those without events are left out."""
+    return await tx.all(_POSITIONS, logs=orjson.dumps([{"log_id": each} for each in log_ids]).decode())
+
+
+async def at(tx: Tx, places: Collection[Place]) -> dict[int, bytes | None]:
+    """Return the digest of what is at these places, one of each log, by log; None: nothing is there."""
+    return dict(await tx.all(_AT, places=_list(places)))
+
+
+async def beyond(tx: Tx, places: Collection[Place], *, host: str | None) -> list[Beyond]:
+    """Return what a host (None: any that is named) has recorded after these places, one of each log."""
+    if host is None:
+        return await tx.all(_ALL_BEYOND, places=_list(places))
+    return await tx.all(_OWN_BEYOND, places=_list(places), host=host)
+
+
+async def listed(tx: Tx, log_id: int, *, filters: Mapping[str, Any], most: int) -> list[Stored]:
+    """Return up to `most` events of a log, newest first.
+
+    The filters are some of before (a number), start_time, end_time (not included), actor (id or name), action,
+    object_kind and object_id.
+    """
+    return await tx.all(_listing(frozenset(filters)), log_id=log_id, most=most, **filters)
+
+
+async def sizes(tx: Tx, log_id: int, *, filters: Mapping[str, Any], most: int) -> Sequence[int]:
+    """Return how many bytes each of the events has that `listed` would return."""
+    return [one.bytes for one in await tx.all(_sizing(frozenset(filters)), log_id=log_id, most=most, **filters)]
+
+
+def _list(places: Collection[Place]) -> str:
+    return orjson.dumps([each._asdict() for each in places]).decode()
+
+
+@cache
+def _listing(filters: frozenset[str]) -> Query[Stored]:
+    return Query(_newest(_STORED, filters), Stored)
+
+
+@cache
+def _sizing(filters: frozenset[str]) -> Query[Size]:
+    return Query(_newest(select(_BYTES), filters), Size)
+
+
+def _newest(statement: Any, filters: frozenset[str]) -> Any:
+    """Return a statement with those filters only that are there, so that engines find the best index for it."""
+    wanted = [clause for name, clause in _FILTERS.items() if name in filters]
+    narrowed = statement.where(_E.log_id == bindparam("log_id"), *wanted)
+    return narrowed.order_by(_E.sequence.desc()).limit(bindparam("most", type_=Integer))

@@ -8,9 +8,10 @@ statements, locks and idle transactions all have their time.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from math import inf
+from pathlib import Path
 from types import CodeType
 from typing import Any, TypeAlias
 
@@ -20,7 +21,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from server.store.address import PostgresAddress
 from server.store.clocks import DatabaseClock
-from server.store.engine import Changes, Command, P, Query, Record, Statements, StoreUnavailable, T, Verb
+from server.store.engine import Changes, Command, Head, P, Query, Record, Statements, StoreUnavailable, T, Verb
+from server.store.heads import Heads, HeadsTogether
 
 CHANNEL = "taskhouse"
 CONNECT_SECONDS = 5.0
@@ -79,13 +81,32 @@ class PostgresTx:
     PostgreSQL's texts cannot hold U+0000. Whatever looks for one that does finds nothing, as on SQLite, unasked.
     """
 
-    __slots__ = ("_connection", "_most", "_statements", "now")
+    __slots__ = ("_connection", "_kept", "_most", "_statements", "heads", "now")
 
-    def __init__(self, connection: Connection, statements: Statements, now: int, most: float = inf) -> None:
+    def __init__(
+        self, connection: Connection, statements: Statements, now: int, kept: Heads | None, most: float = inf
+    ) -> None:
         self._connection = connection
         self._statements = statements
+        self._kept = kept
         self._most = most
         self.now = now
+        self.heads: dict[int, Head] = {}
+
+    @property
+    def host(self) -> str:
+        """The name of the folder in which heads are kept."""
+        return self._heads_kept.host
+
+    def seal(self, digest: bytes) -> bytes:
+        """Return the host's seal of an event's digest."""
+        return self._heads_kept.seal(digest)
+
+    @property
+    def _heads_kept(self) -> Heads:
+        if self._kept is None:
+            raise ValueError("this store was opened without a folder for the heads of event logs")
+        return self._kept
 
     def _prepare(self, query: Query[Any] | Command, values: dict[str, Any]) -> tuple[Any, ...]:
         if not self._most:
@@ -125,10 +146,15 @@ class PostgresTx:
 
 
 class PostgresStore:
-    """The database at an address. Get it by `open`, inside the event loop that will use it."""
+    """The database at an address. Get it by `open`, inside the event loop that will use it.
 
-    def __init__(self, address: PostgresAddress) -> None:
+    The heads of event logs are kept in the folder; without one, no events can be recorded.
+    """
+
+    def __init__(self, address: PostgresAddress, folder: Path | None = None) -> None:
         self._address = address
+        self._heads = None if folder is None else Heads(folder)
+        self._sealing = None if self._heads is None else HeadsTogether(self._heads)
         self._statements = Statements(dialect())  # type: ignore[no-untyped-call]
         self._clock = DatabaseClock()
         self._changes = Changes()
@@ -142,9 +168,9 @@ class PostgresStore:
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, address: PostgresAddress) -> "PostgresStore":
+    async def open(cls, address: PostgresAddress, folder: Path | None = None) -> "PostgresStore":
         """Return the store once the database has answered. Raises StoreUnavailable if it does not, saying why."""
-        store = cls(address)
+        store = cls(address, folder)
         for pool in (store._writers, store._readers, store._scanners):
             await pool  # It needs to be waited for, though it connects only when it is used.
         try:
@@ -231,21 +257,33 @@ class PostgresStore:
 
     async def _transact(self, pool: Pool, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._borrowed(pool) as connection:
+            tx = self._tx(connection)
             await connection.execute(begin)
             try:
-                value = await verb(self._tx(connection), *args, **kwargs)
+                value = await verb(tx, *args, **kwargs)
             except BaseException:
                 with suppress(*FAILURES):  # Then the connection is of no more use, and its end rolls back.
                     await connection.execute("ROLLBACK")
                 raise
-            if await connection.execute("COMMIT") != "COMMIT":
-                raise RuntimeError("a verb went on after a statement of it had failed")
+            if tx.heads:
+                await _whole(self._commit_and_seal(connection, tx))
+            else:
+                await self._commit(connection)
             return value
+
+    async def _commit(self, connection: Connection) -> None:
+        if await connection.execute("COMMIT") != "COMMIT":
+            raise RuntimeError("a verb went on after a statement of it had failed")
+
+    async def _commit_and_seal(self, connection: Connection, tx: PostgresTx) -> None:
+        await self._commit(connection)
+        if self._sealing:
+            await self._sealing.write(tx.heads.values())
 
     # Connections
 
     def _tx(self, connection: Connection, most: float = inf) -> PostgresTx:
-        return PostgresTx(connection, self._statements, self._clock.now(), most)
+        return PostgresTx(connection, self._statements, self._clock.now(), self._heads, most)
 
     @asynccontextmanager
     async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
@@ -334,6 +372,17 @@ class PostgresStore:
                 await asyncio.wait_for(pool.close(), CLOSE_SECONDS)
             except FAILURES:
                 pool.terminate()
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do something to its end, even if whoever asked for it does not wait: an event that is committed gets its head."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        doing.exception()  # There is nobody to tell.
+        raise
 
 
 async def connect(address: PostgresAddress, *, seconds: float = STATEMENT_SECONDS, **settings: str) -> Connection:

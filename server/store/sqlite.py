@@ -1,7 +1,7 @@
 """The embedded engine: SQLite in WAL mode with synchronous=FULL, one group-committing writer a process.
 
 Writers of all processes queue in the kernel at `flock(DIR/write.lock)`. SQLite's own busy wait starves some of them
-(measured: p99.9 of 80-130 ms against 2-4 ms under the lock).
+(measured: p99.9 of 80-130 ms against 2-4 ms under the lock). Heads of event logs are written under the same lock.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.dialects.sqlite import dialect
 
 from server.store.clocks import HouseClock
-from server.store.engine import Changes, Command, P, Query, Record, Statements, StoreUnavailable, T, Verb
+from server.store.engine import Changes, Command, Head, P, Query, Record, Statements, StoreUnavailable, T, Verb
+from server.store.heads import Heads
 
 DIALECT = dialect(paramstyle="qmark")
 FLOOR = (3, 51, 3)  # Before it, two connections that write and checkpoint at once can corrupt a WAL database.
@@ -36,14 +37,23 @@ _Value = TypeVar("_Value")
 class SqliteTx:
     """A transaction that calls the driver directly and never suspends."""
 
-    __slots__ = ("_cursor", "_statements", "execute", "now")
+    __slots__ = ("_cursor", "_kept", "_statements", "execute", "heads", "now")
 
-    def __init__(self, connection: sqlite.Connection, statements: Statements) -> None:
+    def __init__(self, connection: sqlite.Connection, statements: Statements, kept: Heads) -> None:
         self._cursor = connection.cursor()
         # For the engine. connection.execute would make a cursor each time, and remember what the last 200 of them held.
         self.execute = self._cursor.execute
         self._statements = statements
+        self._kept = kept
         self.now = 0
+        self.heads: dict[int, Head] = {}
+
+    @property
+    def host(self) -> str:
+        return self._kept.host
+
+    def seal(self, digest: bytes) -> bytes:
+        return self._kept.seal(digest)
 
     async def one(self, query: Query[Record], **values: Any) -> Record | None:
         compiled = self._statements[query]
@@ -106,6 +116,7 @@ class SqliteStore:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._statements = Statements(DIALECT)
+        self._heads = Heads(path.parent)
         try:
             self._clock = HouseClock(path.with_name("clock"))
             self._lock = os.open(path.with_name("write.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -113,7 +124,7 @@ class SqliteStore:
             self._writing = _connect(path)
         except (OSError, sqlite.Error) as error:
             raise StoreUnavailable(f"cannot open the database {path}: {error}") from error
-        self._quick_tx = SqliteTx(self._quick, self._statements)
+        self._quick_tx = SqliteTx(self._quick, self._statements, self._heads)
         self._scanners = ThreadPoolExecutor(max_workers=2, thread_name_prefix="scan")
         self._changes = Changes()
         self._seen = self._data_version()
@@ -135,7 +146,7 @@ class SqliteStore:
             except sqlite.Error as error:
                 raise StoreUnavailable(str(error)) from error
             try:
-                return self._read(SqliteTx(connection, self._statements), verb, *args, **kwargs)
+                return self._read(SqliteTx(connection, self._statements, self._heads), verb, *args, **kwargs)
             finally:
                 connection.close()
 
@@ -166,7 +177,7 @@ class SqliteStore:
     write_guarded = write  # One writer at a time needs no guards.
 
     def _write_until_closed(self) -> None:
-        tx = SqliteTx(self._writing, self._statements)
+        tx = SqliteTx(self._writing, self._statements, self._heads)
         open_ = True
         while open_:
             batch = [self._waiting.get()]
@@ -188,9 +199,14 @@ class SqliteStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             try:
-                return self._commit(tx, jobs)
+                outcomes = self._commit(tx, jobs)
+                if tx.heads:
+                    self._heads.write(tx.heads.values())
+                return outcomes
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
+        except StoreUnavailable as error:  # Of the heads.
+            return [(None, error) for _ in jobs]
         except (OSError, sqlite.Error) as error:  # The transaction as a whole is lost, for example on a full disk.
             lost = StoreUnavailable(str(error))
             lost.__cause__ = error
@@ -201,7 +217,7 @@ class SqliteStore:
             tx.execute("ROLLBACK")
         tx.execute("BEGIN IMMEDIATE")
         try:
-            tx.now = self._clock.now()
+            tx.now, tx.heads = self._clock.now(), {}
             outcomes = [self._run_in_savepoint(tx, job) for job in jobs]
             tx.execute("COMMIT")
         except sqlite.Error:
@@ -212,6 +228,7 @@ class SqliteStore:
 
     def _run_in_savepoint(self, tx: SqliteTx, job: _Job) -> tuple[Any, BaseException | None]:
         tx.execute("SAVEPOINT verb")
+        heads = tx.heads.copy()
         try:
             value = _drive(cast("Coroutine[Any, Any, Any]", job.verb(tx, *job.args, **job.kwargs)))
         except sqlite.OperationalError:
@@ -219,6 +236,7 @@ class SqliteStore:
         except Exception as error:  # noqa: BLE001 - whatever a verb raises belongs to its caller, not to the batch.
             tx.execute("ROLLBACK TO verb")
             tx.execute("RELEASE verb")
+            tx.heads = heads
             return None, error
         tx.execute("RELEASE verb")
         return value, None

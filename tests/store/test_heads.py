@@ -94,4 +94,4 @@ def test_many_who_begin_and_write_at_once_lose_nothing(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path):
     with pytest.raises(StoreUnavailable, match=r"events\.heads"):
-        Heads(tmp_path / "missing")
+        Heads(tmp_path / "missing").read()
