@@ -18,11 +18,13 @@ from server.rpc.door import Door
 from server.rpc.interceptor import Interceptor
 from server.services.accounts import AccountServicer
 from server.services.catalogue import CatalogueServicer
+from server.services.changes import ChangeRequestServicer
 from server.services.credentials import CredentialServicer
 from server.services.datasets import DatasetServicer
 from server.services.door import TypedDoor
 from server.services.organizations import OrganizationServicer
 from server.services.results import ResultServicer
+from server.services.rules import RuleServicer
 from server.services.stats import StatServicer
 from server.services.sweeping import Sweeping
 from server.services.tasks import TaskServicer
@@ -35,6 +37,8 @@ from taskhouse.v1 import (
     accounts_pb2_grpc,
     catalogue_pb2,
     catalogue_pb2_grpc,
+    changes_pb2,
+    changes_pb2_grpc,
     credentials_pb2,
     credentials_pb2_grpc,
     datasets_pb2,
@@ -43,6 +47,8 @@ from taskhouse.v1 import (
     organizations_pb2_grpc,
     results_pb2,
     results_pb2_grpc,
+    rules_pb2,
+    rules_pb2_grpc,
     stats_pb2,
     stats_pb2_grpc,
     tasks_pb2,
@@ -131,10 +137,12 @@ def build_server(
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(store), add)
     catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(CatalogueServicer(store), add)
+    changes_pb2_grpc.add_ChangeRequestServiceServicer_to_server(ChangeRequestServicer(store), add)
     credentials_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(store, authority), add)
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store, server.stopping), add)
     organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
     results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store), add)
+    rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(store), add)
     stats_pb2_grpc.add_StatServiceServicer_to_server(StatServicer(store), add)
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping), add)
     work_pb2_grpc.add_WorkServiceServicer_to_server(WorkServicer(store, server.stopping), add)
@@ -149,10 +157,12 @@ def _services() -> tuple[str, ...]:
     files = (
         accounts_pb2,
         catalogue_pb2,
+        changes_pb2,
         credentials_pb2,
         datasets_pb2,
         organizations_pb2,
         results_pb2,
+        rules_pb2,
         stats_pb2,
         tasks_pb2,
         work_pb2,

@@ -49,6 +49,11 @@ class Revision(NamedTuple):
     """The request that was opened; None if the change was made, or if there was nothing to change."""
 
     @property
+    def change_request_id(self) -> int:
+        """The id of that request; 0 if there is none."""
+        return self.change_request.id if self.change_request else 0
+
+    @property
     def wanted(self) -> Rule:
         """The rule as it was asked for; one that is deleted, as it was."""
         return (self.change_request and self.change_request.change.after) or self.rule

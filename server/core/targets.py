@@ -56,7 +56,7 @@ def _target(value: Any) -> Target:
         return _simple(value)
     if isinstance(value, dict) and value and not value.keys() - {"include", "exclude"}:
         return {part: _group(value.get(part, _EMPTY), 1) for part in ("include", "exclude")}
-    raise NoTarget('must be text, or an object of "include" and "exclude"')
+    raise NoTarget('must be a simple target, or a composite one of "include" and "exclude"')
 
 
 def _simple(text: str) -> str:
@@ -73,7 +73,7 @@ def _group(value: Any, depth: int) -> dict[str, list[Any]]:
         case {"or": list(members)} | {"and": list(members)} if len(value) == 1:
             operator = next(iter(value))
             return {operator: [_simple(one) if isinstance(one, str) else _group(one, depth + 1) for one in members]}
-    raise NoTarget('must have groups that are an object of either "or" or "and", with a list of targets')
+    raise NoTarget('must have groups that say either "or" or "and", each with a list of targets')
 
 
 def _count(values: Sequence[Any]) -> int:

@@ -51,6 +51,21 @@ ALLOWED = {
         "PurgeStats": {MONARC_FULL, MONARC_HOUSE},
         "AnswerOther": {ANYBODY},
     },
+    # Rules are their organization's, and so is their review.
+    "taskhouse.v1.RuleService": {
+        "CreateRule": WRITING | {ADMIN},
+        "DeleteRule": WRITING | {ADMIN},
+        "GetRule": READING | {ADMIN},
+        "ListRules": READING | {ADMIN},
+        "UpdateRule": WRITING | {ADMIN},
+    },
+    "taskhouse.v1.ChangeRequestService": {
+        "AcceptChangeRequest": WRITING | {ADMIN},
+        "DeclineChangeRequest": WRITING | {ADMIN},
+        "GetChangeRequest": READING | {ADMIN},
+        "ListChangeRequests": READING | {ADMIN},
+        "UpdateChangeRequest": WRITING | {ADMIN},
+    },
     # Accounts are their organization's.
     "taskhouse.v1.AccountService": {
         "CreateAccount": WRITING | {ADMIN},

@@ -539,6 +539,13 @@ export enum TokenApi {
    * @generated from enum value: TOKEN_API_ASAPI = 3;
    */
   ASAPI = 3,
+
+  /**
+   * The rudder API: `X-API-Token: <token>`. Such a token has READ or WRITE access.
+   *
+   * @generated from enum value: TOKEN_API_RUDDER = 4;
+   */
+  RUDDER = 4,
 }
 
 /**

@@ -228,6 +228,70 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_ACCOUNT_EXISTS = 41;
    */
   ACCOUNT_EXISTS = 41,
+
+  /**
+   * No rule has this id, or it belongs to another organization. Status: NOT_FOUND. Metadata: rule_id.
+   *
+   * @generated from enum value: ERROR_REASON_RULE_NOT_FOUND = 50;
+   */
+  RULE_NOT_FOUND = 50,
+
+  /**
+   * The organization has a rule of this id. Status: ALREADY_EXISTS. Metadata: rule_id.
+   *
+   * @generated from enum value: ERROR_REASON_RULE_EXISTS = 51;
+   */
+  RULE_EXISTS = 51,
+
+  /**
+   * The organization has another rule of this name. Status: ALREADY_EXISTS. Metadata: display_name, rule_id (the other's).
+   *
+   * @generated from enum value: ERROR_REASON_RULE_NAME_TAKEN = 52;
+   */
+  RULE_NAME_TAKEN = 52,
+
+  /**
+   * The rule has changed since it had this etag. Status: ABORTED. Metadata: rule_id, etag.
+   *
+   * @generated from enum value: ERROR_REASON_RULE_CHANGED_MEANWHILE = 53;
+   */
+  RULE_CHANGED_MEANWHILE = 53,
+
+  /**
+   * The organization's workflow is off, and without it there are no change requests. Status: FAILED_PRECONDITION.
+   *
+   * @generated from enum value: ERROR_REASON_WORKFLOW_DISABLED = 54;
+   */
+  WORKFLOW_DISABLED = 54,
+
+  /**
+   * No change request has this id, or it belongs to another organization. Status: NOT_FOUND. Metadata: change_request_id.
+   *
+   * @generated from enum value: ERROR_REASON_CHANGE_REQUEST_NOT_FOUND = 55;
+   */
+  CHANGE_REQUEST_NOT_FOUND = 55,
+
+  /**
+   * The state of the change request does not allow this. Status: FAILED_PRECONDITION. Metadata: change_request_id, state.
+   *
+   * @generated from enum value: ERROR_REASON_CHANGE_REQUEST_STATE_FORBIDS = 56;
+   */
+  CHANGE_REQUEST_STATE_FORBIDS = 56,
+
+  /**
+   * The rule has changed since the change request was opened, which can so only be declined. Status: ABORTED.
+   * Metadata: change_request_id, rule_id.
+   *
+   * @generated from enum value: ERROR_REASON_CHANGE_REQUEST_DIVERGED = 57;
+   */
+  CHANGE_REQUEST_DIVERGED = 57,
+
+  /**
+   * The change request has changed since it had this etag. Status: ABORTED. Metadata: change_request_id, etag.
+   *
+   * @generated from enum value: ERROR_REASON_CHANGE_REQUEST_CHANGED_MEANWHILE = 58;
+   */
+  CHANGE_REQUEST_CHANGED_MEANWHILE = 58,
 }
 
 /**

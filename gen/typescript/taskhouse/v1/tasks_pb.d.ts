@@ -117,6 +117,20 @@ export declare type Task = Message<"taskhouse.v1.Task"> & {
    * @generated from field: google.protobuf.Timestamp ready_time = 14;
    */
   readyTime?: Timestamp | undefined;
+
+  /**
+   * How its results leave the house.
+   *
+   * @generated from field: taskhouse.v1.TaskRetrieval retrieval = 15;
+   */
+  retrieval: TaskRetrieval;
+
+  /**
+   * The username on whose behalf it was asked for, in the APIs that have accounts.
+   *
+   * @generated from field: string account = 16;
+   */
+  account: string;
 };
 
 /**
@@ -132,7 +146,7 @@ export declare const TaskSchema: GenMessage<Task>;
  */
 export declare type CreateTaskRequest = Message<"taskhouse.v1.CreateTaskRequest"> & {
   /**
-   * The task: `service`, `action` and `parameters` are read.
+   * The task: `service`, `action`, `parameters` and `retrieval` are read.
    *
    * @generated from field: taskhouse.v1.Task task = 1;
    */
@@ -400,6 +414,46 @@ export enum TaskState {
  * Describes the enum taskhouse.v1.TaskState.
  */
 export declare const TaskStateSchema: GenEnum<TaskState>;
+
+/**
+ * How a task's results leave the house.
+ *
+ * @generated from enum taskhouse.v1.TaskRetrieval
+ */
+export enum TaskRetrieval {
+  /**
+   * Not said: pages.
+   *
+   * @generated from enum value: TASK_RETRIEVAL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Histograms, kept and listed by ListResults; a task may publish several.
+   *
+   * @generated from enum value: TASK_RETRIEVAL_PAGES = 1;
+   */
+  PAGES = 1,
+
+  /**
+   * One result, stored until its bytes are fetched once.
+   *
+   * @generated from enum value: TASK_RETRIEVAL_ASSTORE = 2;
+   */
+  ASSTORE = 2,
+
+  /**
+   * One result, sent on the live stream of the credential that asked for the task, or, without a listener, discarded.
+   *
+   * @generated from enum value: TASK_RETRIEVAL_ASCHANNEL = 3;
+   */
+  ASCHANNEL = 3,
+}
+
+/**
+ * Describes the enum taskhouse.v1.TaskRetrieval.
+ */
+export declare const TaskRetrievalSchema: GenEnum<TaskRetrieval>;
 
 /**
  * Work that is asked for now and done later.
