@@ -18,6 +18,8 @@ from pysqlite3 import dbapi2 as sqlite
 
 from server.store import migrate
 from server.store.address import DatabaseAddress, PostgresAddress
+from server.store.opening import open_store
+from tests import declared
 
 SETTINGS = """
 fsync = off
@@ -143,6 +145,13 @@ async def nobody_writes(address: DatabaseAddress, table: str) -> AsyncIterator[N
         await connection.close()
 
 
+async def declare(address: DatabaseAddress) -> None:
+    """Put the catalogue of tests into a migrated database."""
+    store = await open_store(address)
+    await store.write(declared.declare)
+    await store.close()
+
+
 def apart(work: Coroutine[Any, Any, Any]) -> Any:
     """Run to its end what needs an event loop, in a thread: this one's may belong to a test."""
     with ThreadPoolExecutor(1) as thread:
@@ -158,6 +167,7 @@ def postgres() -> Iterator[Postgres]:
             server.run("CREATE DATABASE template")
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(migrate.upgrade, server.address("template")).result()
+            apart(declare(server.address("template")))
             server.run("CREATE DATABASE empty TEMPLATE template STRATEGY file_copy")
             server.run(KEEP, database="empty")
             yield server

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from tests import declared
 from tests.bench.house import COMMAND, House, resident_mb, running
 from tests.bench.load import hammer, request_of
 
@@ -34,6 +35,7 @@ def publish(task):
 def published(house: House, folder: Path) -> tuple[dict[int, list[str]], Path]:
     """Return tasks with 30 published histograms each, by their number of buckets, and the key that may read them."""
     (folder / "bench_worker.py").write_text(MODULE)
+    house.run("catalogue", "apply", declared.write(folder))
     house.run("orgs", "create", "bench")
     key = folder / "web.pem"
     house.run("keys", "issue", "--org", "bench", "--kind", "web_api", "--out", key)

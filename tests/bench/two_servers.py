@@ -16,6 +16,7 @@ from typing import NamedTuple
 import httpx
 import orjson
 
+from tests import declared
 from tests.bench.house import House, cpu_seconds, running
 from tests.bench.load import hammer, request_of
 
@@ -42,6 +43,7 @@ def carried(house: House, requests: list[bytes]) -> Carried:
 
 def prepared(house: House) -> dict[str, list[bytes]]:
     """Return what is asked of a house: reads of its tasks, and new ones that nobody works at."""
+    house.run("catalogue", "apply", declared.write(house.data))
     house.run("orgs", "create", "bench")
     token = house.run("tokens", "create", "--org", "bench", "--api", "grpc", "--access", "write")[0]["token"]
     headers = (f"authorization: Bearer {token}",)

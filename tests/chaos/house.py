@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from server.store.address import DatabaseAddress, PostgresAddress
+from tests import declared
 from tests.bench.house import free_port
 from tests.chaos.nursery import Nursery
 
@@ -100,6 +101,7 @@ class House:
 
     def set_up(self) -> None:
         """Make the organization `acme` with a dataset, and the keys of the clients and of the remote worker."""
+        self.run("catalogue", "apply", str(declared.write(self._folder)))
         self.run("orgs", "create", "acme")
         self.run("datasets", "apply", "datasets.yaml", "--org", "acme")
         for kind in ("upload_any", "task_runner"):

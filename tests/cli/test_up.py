@@ -17,6 +17,7 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 from server.store.address import DatabaseAddress
+from tests import declared
 from tests.bench.house import COMMAND, House, free_port, running
 from tests.cli.commands import BOTH
 from tests.databases import apart, rows
@@ -156,6 +157,7 @@ def test_tasks_that_are_over_vanish_when_their_time_is_over(tmp_path: Path) -> N
     (data / "config.toml").write_text("tasks_days = 1e-6\nsweep_seconds = 0.1\n")
     process, https = start(data, "--processes", "2")
     house = House(data, ("", 0), ("127.0.0.1", https), process.pid)
+    house.run("catalogue", "apply", declared.write(tmp_path))
     house.run("orgs", "create", "acme")
     [made] = house.run("tokens", "create", "--org", "acme", "--api", "grpc", "--access", "write")
     headers = {"authorization": f"Bearer {made['token']}"}

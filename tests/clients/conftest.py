@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import declared
 from tests.bench.house import COMMAND, House, running
 
 DATASETS = """\
@@ -42,6 +43,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         url = request.getfixturevalue("postgres").fresh().url
         (folder / "data" / "config.toml").write_text(f"database = {json.dumps(url)}\n")
     with running(folder / "data", "--processes", "2") as started:
+        started.run("catalogue", "apply", declared.write(folder))
         (folder / "datasets.yaml").write_text(DATASETS)
         for organization in ("acme", "other"):
             started.run("orgs", "create", organization)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from server.core import tasks
+from server.core import catalogue, tasks
 from server.core.errors import InvalidFields, RequestIdReused, TaskNotFound
 from server.core.tasks import LAW, TaskState, Wanted
-from tests.core.scenes import ACTION, Worker, organization, task
+from tests.core.scenes import ACTION, HOUSE, Worker, organization, task
 
 REQUEST = "0190b1e5-5d6a-7000-8000-0123456789ab"
 
@@ -28,10 +28,10 @@ async def pages(store, caller, page_size) -> list[list[str]]:
 
 async def test_a_new_task_waits_for_a_worker(store):
     caller = await organization(store)
-    created = await task(store, caller, parameters={"device": "x", "größe": "1"})
+    created = await task(store, caller, parameters={"device": "x", "a": "größe"})
     assert created.state is TaskState.PENDING
     assert (created.attempt, created.result_count, created.error) == (0, 0, None)
-    assert created.parameters == {"device": "x", "größe": "1"}
+    assert created.parameters == {"device": "x", "a": "größe"}
     assert created.start_time is None
     assert created.end_time is None
     assert await store.read(tasks.get, caller=caller, task_id=created.id) == created
@@ -56,6 +56,35 @@ async def test_all_faults_of_a_task_are_told_together(store):
 )
 async def test_a_malformed_task_is_refused_by_the_field(store, changes, field):
     assert await refused_fields(store, await organization(store), **changes) == {field}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "kind"),
+    [
+        ({"service": "nothing"}, "task.service", "UNKNOWN_SERVICE"),
+        ({"action": "log-in"}, "task.action", "UNKNOWN_ACTION"),
+        ({"service": "cloak", "action": "other"}, "task.action", "UNKNOWN_ACTION"),
+        ({"parameters": {"since": "2026-11-22"}}, "task.parameters.since", "INVALID"),
+    ],
+)
+async def test_what_the_catalogue_does_not_have_cannot_be_asked(store, changes, field, kind):
+    caller = await organization(store)
+    with pytest.raises(InvalidFields) as refusal:
+        await task(store, caller, **changes)
+    assert [(fault.field, fault.kind) for fault in refusal.value.faults] == [(field, kind)]
+    assert await pages(store, caller, 10) == [[]]
+
+
+async def test_an_action_that_is_gone_takes_no_new_tasks_and_old_ones_are_asked_for_again_and_done(store):
+    caller = await organization(store)
+    old = await task(store, caller, request_id=REQUEST)
+    await store.write(catalogue.apply, caller=HOUSE, services=())
+    assert await refused_fields(store, caller) == {"task.service"}
+    assert await task(store, caller, request_id=REQUEST) == old
+    worker = await Worker.seated(store)
+    [lease] = await worker.lease()
+    assert await worker.complete(lease) == ""
+    assert (await store.read(tasks.get, caller=caller, task_id=old.id)).state is TaskState.SUCCEEDED
 
 
 async def test_the_house_checks_the_parameters_of_its_own_action(store):
