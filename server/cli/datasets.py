@@ -1,8 +1,6 @@
 """`taskhouse datasets`: what organizations collect about their users."""
 
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,12 +16,13 @@ from server.cli.house import (
     print_table,
     time_text,
 )
+from server.cli.sheet import BOOLEAN, TEXT, WHOLE_NUMBER, Sheet
 from server.core import budgets, organizations
 from server.core import datasets as verbs
 from server.core.budgets import Budget
 from server.core.columns import Column, ColumnType
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
-from server.core.errors import DatasetExists, DatasetNotFound, Fault
+from server.core.errors import DatasetExists, DatasetNotFound
 from server.core.pages import MAX_PAGE
 from server.core.uploads import user_fault
 from server.services.datasets import budget_to_proto, dataset_to_proto
@@ -31,19 +30,6 @@ from server.services.datasets import erase_user as erase
 from server.settings import Settings
 from server.store.engine import Store
 
-_TEXT = "tag:yaml.org,2002:str"
-_WHOLE_NUMBER = "tag:yaml.org,2002:int"
-_BOOLEAN = "tag:yaml.org,2002:bool"
-_WRITTEN = {
-    _TEXT: re.compile(".*", re.DOTALL),
-    _WHOLE_NUMBER: re.compile("[0-9]{1,9}"),
-    _BOOLEAN: re.compile("true|false"),
-}
-_MUST_BE = {
-    _TEXT: "must be text; put it in quotes",
-    _WHOLE_NUMBER: "must be a whole number",
-    _BOOLEAN: "must be true or false",
-}
 _TYPES = {type_.value: type_ for type_ in ColumnType}
 
 
@@ -69,16 +55,17 @@ def apply(settings: Settings, file: Path, org: str, *, as_json: bool) -> None:
 
     Types are integer, bigint, float, double, boolean and text. A column is NOT NULL unless it is nullable.
     """  # noqa: D301 - \b tells click to keep the lines.
-    sheet = _Sheet(file)
+    sheet = Sheet(file)
+    declarations = _read(sheet)
 
     async def declared(store: Store) -> list[tuple[Dataset, bool]]:
         organization = await store.read(organizations.get, caller=COMMAND_LINE, name=org)
-        return await store.write(verbs.apply, organization_id=organization.id, declarations=sheet.declarations)
+        return await store.write(verbs.apply, organization_id=organization.id, declarations=declarations)
 
     try:
         applied = in_house(settings, declared)
     except DatasetExists as refusal:
-        number = next(i for i, one in enumerate(sheet.declarations) if one.name == refusal.dataset)
+        number = next(i for i, one in enumerate(declarations) if one.name == refusal.dataset)
         raise sheet.fault(
             f"datasets[{number}].name",
             f'there is a dataset "{refusal.dataset}" with other columns or settings already; choose another name',
@@ -209,104 +196,30 @@ def _column_text(column: Column) -> str:
     return f"{column.name} {column.type.value}{'' if column.nullable else ' NOT NULL'}"
 
 
-class _Sheet:
-    """A file of datasets, read strictly: whatever is not understood is a fault of its line, and nothing is guessed."""
+def _read(sheet: Sheet) -> list[Declaration]:
+    """Read a file of datasets. Raises click.ClickException, one line on the first fault."""
+    found = [_declaration(sheet, *item) for item in sheet.top("datasets")]
+    sheet.done()
+    sheet.done(list(verbs.faults_of_all(found)))
+    return found
 
-    def __init__(self, file: Path) -> None:
-        """Read it. Raises click.ClickException, one line on the first fault."""
-        self._file = file
-        self._lines: dict[str, int] = {"": 1}
-        self._faults: list[Fault] = []
-        self.declarations = self._read()
-        faults = self._faults or list(verbs.faults_of_all(self.declarations))
-        if faults:
-            first = min(faults, key=lambda fault: self._line(fault.field))
-            others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            raise self.fault(first.field, first.description + others)
 
-    def fault(self, field: str, description: str) -> click.ClickException:
-        """Return what is told of a fault in a field: its file, line, path and text."""
-        where = f"{field}: " if field else ""
-        return click.ClickException(f"{self._file}:{self._line(field)}: {where}{description}")
+def _declaration(sheet: Sheet, node: yaml.Node, path: str) -> Declaration:
+    parts = sheet.mapping(node, path, required=("name", "columns"), optional=("buckets_per_user",))
+    columns = tuple(_column(sheet, *item) for item in sheet.items(parts.get("columns"), f"{path}.columns"))
+    buckets = sheet.scalar(parts.get("buckets_per_user"), f"{path}.buckets_per_user", WHOLE_NUMBER)
+    return Declaration(
+        sheet.scalar(parts.get("name"), f"{path}.name", TEXT) or "",
+        columns,
+        DEFAULT_BUCKETS_PER_USER if buckets is None else int(buckets),
+    )
 
-    def _line(self, field: str) -> int:
-        while field not in self._lines:  # A missing field is where the one around it is.
-            field = re.sub(r"(\.|^)?[^.\[]+$|\[[0-9]+\]$", "", field)
-        return self._lines[field]
 
-    def _read(self) -> list[Declaration]:
-        try:
-            root = yaml.compose(self._file.read_bytes(), Loader=yaml.SafeLoader)
-        except OSError as error:
-            raise click.ClickException(f"cannot read {self._file}: {error.strerror}") from error
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise click.ClickException(f"{self._file}:{line}: not YAML: {error.problem}") from error
-        except (yaml.YAMLError, RecursionError) as error:
-            raise click.ClickException(f"{self._file}: not YAML: {error}") from error
-        top = self._mapping(root, "", required=("datasets",))
-        return [self._declaration(*item) for item in self._items(top.get("datasets"), "datasets")]
-
-    def _declaration(self, node: yaml.Node, path: str) -> Declaration:
-        parts = self._mapping(node, path, required=("name", "columns"), optional=("buckets_per_user",))
-        columns = tuple(self._column(*item) for item in self._items(parts.get("columns"), f"{path}.columns"))
-        buckets = self._scalar(parts.get("buckets_per_user"), f"{path}.buckets_per_user", _WHOLE_NUMBER)
-        return Declaration(
-            self._scalar(parts.get("name"), f"{path}.name", _TEXT) or "",
-            columns,
-            DEFAULT_BUCKETS_PER_USER if buckets is None else int(buckets),
-        )
-
-    def _column(self, node: yaml.Node, path: str) -> Column:
-        parts = self._mapping(node, path, required=("name", "type"), optional=("nullable",))
-        name = self._scalar(parts.get("name"), f"{path}.name", _TEXT) or ""
-        type_ = self._scalar(parts.get("type"), f"{path}.type", _TEXT)
-        nullable = self._scalar(parts.get("nullable"), f"{path}.nullable", _BOOLEAN)
-        if type_ is not None and type_ not in _TYPES:
-            self._wrong(f"{path}.type", f'unknown type "{type_}"; known: {", ".join(_TYPES)}')
-        return Column(name, _TYPES.get(type_ or "", ColumnType.TEXT), nullable=nullable == "true")
-
-    def _mapping(
-        self, node: yaml.Node | None, path: str, *, required: tuple[str, ...], optional: tuple[str, ...] = ()
-    ) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
-            self._wrong(path, f"must have the parts {', '.join(required)}")
-            return {}
-        parts: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-            field = f"{path}.{name}" if path else name
-            known = name in required or name in optional
-            if not known or name in parts:
-                self._lines[field] = key.start_mark.line + 1
-                known_parts = ", ".join((*required, *optional))
-                self._wrong(field, "stands twice" if known else f"is unknown here; known: {known_parts}")
-                continue
-            self._lines[field] = value.start_mark.line + 1
-            parts[name] = value
-        for name in required:
-            if name not in parts:
-                self._wrong(f"{path}.{name}" if path else name, "is missing")
-        return parts
-
-    def _items(self, node: yaml.Node | None, path: str) -> Iterator[tuple[yaml.Node, str]]:
-        if node is None:  # Missing, and told so already.
-            return
-        if not isinstance(node, yaml.SequenceNode):
-            self._wrong(path, "must be a list")
-            return
-        for number, item in enumerate(node.value):
-            self._lines[f"{path}[{number}]"] = item.start_mark.line + 1
-            yield item, f"{path}[{number}]"
-
-    def _scalar(self, node: yaml.Node | None, path: str, tag: str) -> str | None:
-        """Return a value as it is written; None if it is missing or of another kind."""
-        if node is None:
-            return None
-        if isinstance(node, yaml.ScalarNode) and node.tag == tag and _WRITTEN[tag].fullmatch(node.value):
-            return str(node.value)
-        self._wrong(path, _MUST_BE[tag])
-        return None
-
-    def _wrong(self, path: str, description: str) -> None:
-        self._faults.append(Fault(path, description))
+def _column(sheet: Sheet, node: yaml.Node, path: str) -> Column:
+    parts = sheet.mapping(node, path, required=("name", "type"), optional=("nullable",))
+    name = sheet.scalar(parts.get("name"), f"{path}.name", TEXT) or ""
+    type_ = sheet.scalar(parts.get("type"), f"{path}.type", TEXT)
+    nullable = sheet.scalar(parts.get("nullable"), f"{path}.nullable", BOOLEAN)
+    if type_ is not None and type_ not in _TYPES:
+        sheet.wrong(f"{path}.type", f'unknown type "{type_}"; known: {", ".join(_TYPES)}')
+    return Column(name, _TYPES.get(type_ or "", ColumnType.TEXT), nullable=nullable == "true")
