@@ -59,6 +59,17 @@ LAW: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
 """From each state, the states that may follow. Every statement that moves a task names the state it moves from."""
 
 
+class Retrieval(StrEnum):
+    """How a task's results leave the house."""
+
+    PAGES = "pages"
+    ASSTORE = "asstore"  # Stored until they are fetched once.
+    ASCHANNEL = "aschannel"  # Sent on the live stream of the credential that asked.
+
+
+_RETRIEVALS = frozenset(Retrieval)
+
+
 class Wanted(NamedTuple):
     """What is asked for."""
 
@@ -66,10 +77,15 @@ class Wanted(NamedTuple):
     action: str
     parameters: Mapping[str, str]
     request_id: str  # "": none
+    retrieval: str = Retrieval.PAGES
+    account: str | None = None  # the username on whose behalf
 
     def digest(self) -> bytes:
         """Tell equal content from other content."""
-        return hashlib.sha256(orjson.dumps(self[:3], option=orjson.OPT_SORT_KEYS)).digest()
+        content: tuple[object, ...] = self[:3]
+        if self.retrieval != Retrieval.PAGES or self.account is not None:
+            content += self.retrieval, self.account
+        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 class Task(NamedTuple):
@@ -85,6 +101,8 @@ class Task(NamedTuple):
     failures: int
     last_error: str | None  # of its last failed attempt, unless it has succeeded since
     result_count: int
+    retrieval: Retrieval
+    account: str | None
     ready_time: int | None  # Set while it is PENDING.
     create_time: int
     start_time: int | None
@@ -132,7 +150,19 @@ async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]]) 
             asked[request] = ids[-1], digest
         faults += await _wrong_question(tx, caller, path, one)
         parameters = orjson.dumps(one.parameters).decode()
-        new.append(store.New(ids[-1], one.service, one.action, parameters, request, digest if request else None))
+        new.append(
+            store.New(
+                task_id=ids[-1],
+                service=one.service,
+                action=one.action,
+                parameters=parameters,
+                request_id=request,
+                request_digest=digest if request else None,
+                retrieval=one.retrieval,
+                credential_id=caller.credential_id,
+                account=one.account,
+            )
+        )
     if faults:
         raise InvalidFields(tuple(faults))
     await store.insert_tasks(tx, organization_id=caller.tenant, tasks=new)
@@ -207,7 +237,7 @@ def is_slug(text: str) -> bool:
 
 
 def _faults(path: str, wanted: Wanted) -> list[Fault]:
-    service, action, parameters, request_id = wanted
+    service, action, parameters, request_id = wanted[:4]
     faults = [
         Fault(f"{path}task.{field}", "must be 1 to 63 of a-z, 0-9, '-' and '_'")
         for field, slug in (("service", service), ("action", action))
@@ -221,6 +251,8 @@ def _faults(path: str, wanted: Wanted) -> list[Fault]:
         faults.append(Fault(f"{path}task.parameters", f"must be at most {MAX_PARAMETER_BYTES} bytes together"))
     if "" in parameters:
         faults.append(Fault(f"{path}task.parameters", "must all have names"))
+    if wanted.retrieval not in _RETRIEVALS:
+        faults.append(Fault(f"{path}task.retrieval", f"must be {', '.join(Retrieval)}"))
     if request_id and _uuid(request_id) is None:
         faults.append(Fault(f"{path}request_id", "must be a UUID"))
     return faults
@@ -256,6 +288,8 @@ def _task(found: store.Stored) -> Task:
         failures=found.failures,
         last_error=found.error if state is not TaskState.CANCELLED else None,
         result_count=found.result_count,
+        retrieval=Retrieval(found.retrieval),
+        account=found.account,
         ready_time=found.ready_time if state is TaskState.PENDING else None,
         create_time=found.create_time,
         start_time=found.start_time,

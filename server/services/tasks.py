@@ -1,11 +1,12 @@
 """TaskService."""
 
 import asyncio
+from collections.abc import Sequence
 
 from google.rpc import code_pb2, status_pb2
 
 from server.core import tasks
-from server.core.tasks import Task, TaskState, Wanted
+from server.core.tasks import Progress, Retrieval, Task, TaskState, Wanted
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
 from server.services.watching import Watching
@@ -20,6 +21,14 @@ _STATES = {
     TaskState.FAILED: pb.TASK_STATE_FAILED,
     TaskState.CANCELLED: pb.TASK_STATE_CANCELLED,
 }
+_RETRIEVALS = {
+    Retrieval.PAGES: pb.TASK_RETRIEVAL_PAGES,
+    Retrieval.ASSTORE: pb.TASK_RETRIEVAL_ASSTORE,
+    Retrieval.ASCHANNEL: pb.TASK_RETRIEVAL_ASCHANNEL,
+}
+_RETRIEVALS_ASKED = {number: retrieval for retrieval, number in _RETRIEVALS.items()} | {
+    pb.TASK_RETRIEVAL_UNSPECIFIED: Retrieval.PAGES
+}
 _ERROR_CODES = {TaskState.FAILED: code_pb2.UNKNOWN, TaskState.CANCELLED: code_pb2.CANCELLED}
 
 
@@ -28,7 +37,10 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
     def __init__(self, store: Store, stopping: asyncio.Event) -> None:
         self._store = store
-        self._watching = Watching(store, stopping)
+        self._watching = Watching(store, stopping, self._look)
+
+    async def _look(self, task_ids: Sequence[str]) -> dict[str, Progress]:
+        return {one.id: one for one in await self._store.read(tasks.progress, task_ids=task_ids)}
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:  # noqa: ARG002, N802 - as generated.
         """Store a task."""
@@ -59,7 +71,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         """Send the task, and again after each change, until it is over."""
         caller = current_caller()
         sent: Task | None = None
-        with self._watching.task(request.task_id) as watched:
+        with self._watching.watched(request.task_id) as watched:
             while sent is None or not sent.state.is_over:
                 if sent:
                     await watched.changed()
@@ -83,7 +95,8 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
 def _wanted(request: pb.CreateTaskRequest) -> Wanted:
     task = request.task
-    return Wanted(task.service, task.action, dict(task.parameters), request.request_id)
+    retrieval = _RETRIEVALS_ASKED.get(task.retrieval, "")
+    return Wanted(task.service, task.action, dict(task.parameters), request.request_id, retrieval)
 
 
 def task_to_proto(task: Task) -> pb.Task:
@@ -98,6 +111,8 @@ def task_to_proto(task: Task) -> pb.Task:
         failure_count=task.failures,
         last_error=task.last_error,
         result_count=task.result_count,
+        retrieval=_RETRIEVALS[task.retrieval],
+        account=task.account,
         error=None if task.error is None else status_pb2.Status(code=_ERROR_CODES[task.state], message=task.error),
         ready_time=timestamp(task.ready_time),
         create_time=timestamp(task.create_time),

@@ -72,6 +72,9 @@ class TaskRow(SQLModel, table=True):
     session_id: str | None  # the worker's session, while RUNNING
     request_id: str | None
     request_digest: bytes | None  # of what was asked under request_id
+    retrieval: str = Field(sa_column_kwargs={"server_default": "pages"})  # see core/tasks.py
+    credential_id: str | None  # who asked for it
+    account: str | None  # the username on whose behalf
     ready_time: int = micros()  # not leased before
     create_time: int = micros()
     start_time: int | None = micros(nullable=True)
@@ -95,6 +98,9 @@ class Stored(NamedTuple):
     error: str | None
     result_count: int
     session_id: str | None
+    retrieval: str
+    credential_id: str | None
+    account: str | None
     ready_time: int
     create_time: int
     start_time: int | None
@@ -118,6 +124,9 @@ class New(NamedTuple):
     parameters: str
     request_id: str | None
     request_digest: bytes | None
+    retrieval: str
+    credential_id: str
+    account: str | None
 
 
 class Progress(NamedTuple):
@@ -181,6 +190,9 @@ _INSERT = Command(
         session_id=null(),
         request_id=bindparam("request_id"),
         request_digest=bindparam("request_digest"),
+        retrieval=bindparam("retrieval"),
+        credential_id=bindparam("credential_id"),
+        account=bindparam("account"),
         ready_time=bindparam("ready_time"),
         create_time=bindparam("create_time"),
         start_time=null(),
@@ -189,7 +201,7 @@ _INSERT = Command(
 )
 _INSERTED = (
     *("task_id", "organization_id", "service", "action", "parameters", "request_id", "request_digest"),
-    *("ready_time", "create_time"),
+    *("retrieval", "credential_id", "account", "ready_time", "create_time"),
 )
 _CANCEL = Command(
     update(TASKS)
@@ -250,7 +262,7 @@ async def insert_tasks(tx: Tx, *, organization_id: int, tasks: Sequence[New]) ->
     rows = [
         (
             *(new.task_id, organization_id, new.service, new.action, new.parameters),
-            *(new.request_id, new.request_digest, tx.now, tx.now),
+            *(new.request_id, new.request_digest, new.retrieval, new.credential_id, new.account, tx.now, tx.now),
         )
         for new in tasks
     ]

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taskhouse/v1/tasks.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xc8\x04\n\x04Task\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07service\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x61\x63tion\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\nparameters\x18\x04 \x03(\x0b\x32\".taskhouse.v1.Task.ParametersEntry\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x17.taskhouse.v1.TaskStateB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresult_count\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rfailure_count\x18\x0c \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nlast_error\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nready_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\x11\x43reateTaskRequest\x12&\n\x04task\x18\x01 \x01(\x0b\x32\x12.taskhouse.v1.TaskB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"R\n\x17\x42\x61tchCreateTasksRequest\x12\x37\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.taskhouse.v1.CreateTaskRequestB\x04\xe2\x41\x01\x02\"=\n\x18\x42\x61tchCreateTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.taskhouse.v1.Task\"\'\n\x0eGetTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\".\n\x14\x42\x61tchGetTasksRequest\x12\x16\n\x08task_ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\":\n\x15\x42\x61tchGetTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.taskhouse.v1.Task\")\n\x10WatchTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"9\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.taskhouse.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x11\x43\x61ncelTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02*\xa2\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x05\x32\xe7\x05\n\x0bTaskService\x12Z\n\nCreateTask\x12\x1f.taskhouse.v1.CreateTaskRequest\x1a\x12.taskhouse.v1.Task\"\x17\x82\xd3\xe4\x93\x02\x11\"\t/v1/tasks:\x04task\x12\x83\x01\n\x10\x42\x61tchCreateTasks\x12%.taskhouse.v1.BatchCreateTasksRequest\x1a&.taskhouse.v1.BatchCreateTasksResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/tasks:batchCreate:\x01*\x12X\n\x07GetTask\x12\x1c.taskhouse.v1.GetTaskRequest\x1a\x12.taskhouse.v1.Task\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/tasks/{task_id}\x12\x8d\x01\n\rBatchGetTasks\x12\".taskhouse.v1.BatchGetTasksRequest\x1a#.taskhouse.v1.BatchGetTasksResponse\"3\x82\xd3\xe4\x93\x02-\x12\x12/v1/tasks:batchGetZ\x17\"\x12/v1/tasks:batchGet:\x01*\x12\x41\n\tWatchTask\x12\x1e.taskhouse.v1.WatchTaskRequest\x1a\x12.taskhouse.v1.Task0\x01\x12_\n\tListTasks\x12\x1e.taskhouse.v1.ListTasksRequest\x1a\x1f.taskhouse.v1.ListTasksResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/tasks\x12h\n\nCancelTask\x12\x1f.taskhouse.v1.CancelTaskRequest\x1a\x12.taskhouse.v1.Task\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/tasks/{task_id}:cancel:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taskhouse/v1/tasks.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8f\x05\n\x04Task\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07service\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x61\x63tion\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\nparameters\x18\x04 \x03(\x0b\x32\".taskhouse.v1.Task.ParametersEntry\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x17.taskhouse.v1.TaskStateB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresult_count\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rfailure_count\x18\x0c \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nlast_error\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nready_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12.\n\tretrieval\x18\x0f \x01(\x0e\x32\x1b.taskhouse.v1.TaskRetrieval\x12\x15\n\x07\x61\x63\x63ount\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\x11\x43reateTaskRequest\x12&\n\x04task\x18\x01 \x01(\x0b\x32\x12.taskhouse.v1.TaskB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"R\n\x17\x42\x61tchCreateTasksRequest\x12\x37\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.taskhouse.v1.CreateTaskRequestB\x04\xe2\x41\x01\x02\"=\n\x18\x42\x61tchCreateTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.taskhouse.v1.Task\"\'\n\x0eGetTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\".\n\x14\x42\x61tchGetTasksRequest\x12\x16\n\x08task_ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\":\n\x15\x42\x61tchGetTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.taskhouse.v1.Task\")\n\x10WatchTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"9\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.taskhouse.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x11\x43\x61ncelTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02*\xa2\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x05*\x83\x01\n\rTaskRetrieval\x12\x1e\n\x1aTASK_RETRIEVAL_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_RETRIEVAL_PAGES\x10\x01\x12\x1a\n\x16TASK_RETRIEVAL_ASSTORE\x10\x02\x12\x1c\n\x18TASK_RETRIEVAL_ASCHANNEL\x10\x03\x32\xe7\x05\n\x0bTaskService\x12Z\n\nCreateTask\x12\x1f.taskhouse.v1.CreateTaskRequest\x1a\x12.taskhouse.v1.Task\"\x17\x82\xd3\xe4\x93\x02\x11\"\t/v1/tasks:\x04task\x12\x83\x01\n\x10\x42\x61tchCreateTasks\x12%.taskhouse.v1.BatchCreateTasksRequest\x1a&.taskhouse.v1.BatchCreateTasksResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/tasks:batchCreate:\x01*\x12X\n\x07GetTask\x12\x1c.taskhouse.v1.GetTaskRequest\x1a\x12.taskhouse.v1.Task\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/tasks/{task_id}\x12\x8d\x01\n\rBatchGetTasks\x12\".taskhouse.v1.BatchGetTasksRequest\x1a#.taskhouse.v1.BatchGetTasksResponse\"3\x82\xd3\xe4\x93\x02-\x12\x12/v1/tasks:batchGetZ\x17\"\x12/v1/tasks:batchGet:\x01*\x12\x41\n\tWatchTask\x12\x1e.taskhouse.v1.WatchTaskRequest\x1a\x12.taskhouse.v1.Task0\x01\x12_\n\tListTasks\x12\x1e.taskhouse.v1.ListTasksRequest\x1a\x1f.taskhouse.v1.ListTasksResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/tasks\x12h\n\nCancelTask\x12\x1f.taskhouse.v1.CancelTaskRequest\x1a\x12.taskhouse.v1.Task\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/tasks/{task_id}:cancel:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASK'].fields_by_name['last_error']._serialized_options = b'\342A\001\003'
   _globals['_TASK'].fields_by_name['ready_time']._loaded_options = None
   _globals['_TASK'].fields_by_name['ready_time']._serialized_options = b'\342A\001\003'
+  _globals['_TASK'].fields_by_name['account']._loaded_options = None
+  _globals['_TASK'].fields_by_name['account']._serialized_options = b'\342A\001\003'
   _globals['_CREATETASKREQUEST'].fields_by_name['task']._loaded_options = None
   _globals['_CREATETASKREQUEST'].fields_by_name['task']._serialized_options = b'\342A\001\002'
   _globals['_BATCHCREATETASKSREQUEST'].fields_by_name['requests']._loaded_options = None
@@ -87,32 +89,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSERVICE'].methods_by_name['ListTasks']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/tasks'
   _globals['_TASKSERVICE'].methods_by_name['CancelTask']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['CancelTask']._serialized_options = b'\202\323\344\223\002\037\"\032/v1/tasks/{task_id}:cancel:\001*'
-  _globals['_TASKSTATE']._serialized_start=1355
-  _globals['_TASKSTATE']._serialized_end=1517
+  _globals['_TASKSTATE']._serialized_start=1426
+  _globals['_TASKSTATE']._serialized_end=1588
+  _globals['_TASKRETRIEVAL']._serialized_start=1591
+  _globals['_TASKRETRIEVAL']._serialized_end=1722
   _globals['_TASK']._serialized_start=164
-  _globals['_TASK']._serialized_end=748
-  _globals['_TASK_PARAMETERSENTRY']._serialized_start=699
-  _globals['_TASK_PARAMETERSENTRY']._serialized_end=748
-  _globals['_CREATETASKREQUEST']._serialized_start=750
-  _globals['_CREATETASKREQUEST']._serialized_end=829
-  _globals['_BATCHCREATETASKSREQUEST']._serialized_start=831
-  _globals['_BATCHCREATETASKSREQUEST']._serialized_end=913
-  _globals['_BATCHCREATETASKSRESPONSE']._serialized_start=915
-  _globals['_BATCHCREATETASKSRESPONSE']._serialized_end=976
-  _globals['_GETTASKREQUEST']._serialized_start=978
-  _globals['_GETTASKREQUEST']._serialized_end=1017
-  _globals['_BATCHGETTASKSREQUEST']._serialized_start=1019
-  _globals['_BATCHGETTASKSREQUEST']._serialized_end=1065
-  _globals['_BATCHGETTASKSRESPONSE']._serialized_start=1067
-  _globals['_BATCHGETTASKSRESPONSE']._serialized_end=1125
-  _globals['_WATCHTASKREQUEST']._serialized_start=1127
-  _globals['_WATCHTASKREQUEST']._serialized_end=1168
-  _globals['_LISTTASKSREQUEST']._serialized_start=1170
-  _globals['_LISTTASKSREQUEST']._serialized_end=1227
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1229
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1308
-  _globals['_CANCELTASKREQUEST']._serialized_start=1310
-  _globals['_CANCELTASKREQUEST']._serialized_end=1352
-  _globals['_TASKSERVICE']._serialized_start=1520
-  _globals['_TASKSERVICE']._serialized_end=2263
+  _globals['_TASK']._serialized_end=819
+  _globals['_TASK_PARAMETERSENTRY']._serialized_start=770
+  _globals['_TASK_PARAMETERSENTRY']._serialized_end=819
+  _globals['_CREATETASKREQUEST']._serialized_start=821
+  _globals['_CREATETASKREQUEST']._serialized_end=900
+  _globals['_BATCHCREATETASKSREQUEST']._serialized_start=902
+  _globals['_BATCHCREATETASKSREQUEST']._serialized_end=984
+  _globals['_BATCHCREATETASKSRESPONSE']._serialized_start=986
+  _globals['_BATCHCREATETASKSRESPONSE']._serialized_end=1047
+  _globals['_GETTASKREQUEST']._serialized_start=1049
+  _globals['_GETTASKREQUEST']._serialized_end=1088
+  _globals['_BATCHGETTASKSREQUEST']._serialized_start=1090
+  _globals['_BATCHGETTASKSREQUEST']._serialized_end=1136
+  _globals['_BATCHGETTASKSRESPONSE']._serialized_start=1138
+  _globals['_BATCHGETTASKSRESPONSE']._serialized_end=1196
+  _globals['_WATCHTASKREQUEST']._serialized_start=1198
+  _globals['_WATCHTASKREQUEST']._serialized_end=1239
+  _globals['_LISTTASKSREQUEST']._serialized_start=1241
+  _globals['_LISTTASKSREQUEST']._serialized_end=1298
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1300
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1379
+  _globals['_CANCELTASKREQUEST']._serialized_start=1381
+  _globals['_CANCELTASKREQUEST']._serialized_end=1423
+  _globals['_TASKSERVICE']._serialized_start=1725
+  _globals['_TASKSERVICE']._serialized_end=2468
 # @@protoc_insertion_point(module_scope)

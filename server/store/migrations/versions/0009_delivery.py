@@ -10,3 +10,6 @@ down_revision = "0008"
 def upgrade() -> None:
     """Leave all that there is as it is."""
     op.add_column("credentials", sa.Column("allowed", sa.String(), nullable=True))
+    op.add_column("tasks", sa.Column("retrieval", sa.String(), server_default="pages", nullable=False))
+    op.add_column("tasks", sa.Column("credential_id", sa.String(), nullable=True))
+    op.add_column("tasks", sa.Column("account", sa.String(), nullable=True))
