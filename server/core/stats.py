@@ -25,7 +25,7 @@ MAX_LIMIT = 1000
 MAX_PAGE_BYTES = 8 * 1024 * 1024  # of data
 QUICK_LIMIT, QUICK_SKIP = 100, 1000  # A page of more may take over 5 ms.
 FEW_ROWS = 20  # Stats that are read at once; of more, it is looked first how large they are.
-NEAR, FAR = 50, 1000  # Stats that a quick search looks at, in each organization, first and then.
+NEAR, FAR = 50, 1000  # Stats that a quick search looks at: first in each organization, then in all of them.
 FEW = 16  # Organizations whose stats are searched one by one; more, and all stats are gone through.
 SLICE = 1000  # Stats that are deleted in one transaction.
 ORDERS = {
@@ -223,7 +223,8 @@ async def _found(
     conditions = (condition for condition in asked.conditions if condition.field != ORGANIZATION)
     search = led(tuple(clause for condition in conditions for clause in clauses_of(condition)), asked.order)
     bounded = not thorough and (len(owners) > FEW or not search.is_led)
-    for window in (NEAR, FAR) if bounded else (None,):
+    searches = len(owners) if 1 < len(owners) <= FEW else 1
+    for window in (NEAR, FAR // searches) if bounded else (None,):
         found = await _within(tx, owners, asked, search, wanted, window)
         if found is not None:
             return found
