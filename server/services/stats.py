@@ -1,12 +1,14 @@
 """StatService."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from typing import ParamSpec, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 
 from server.core import stats
-from server.core.errors import invalid
+from server.core.errors import StreamIdle, invalid
 from server.core.pages import read_page, token_of
 from server.core.stats import Asked
 from server.core.stats_content import Values
@@ -17,14 +19,20 @@ from server.services.stats_messages import (
     conditions_of,
     contents_of,
     key_of,
-    micros_of,
     order_of,
     place_of,
     stat_to_proto,
 )
+from server.services.times import micros_of
 from server.store.engine import Store
 from taskhouse.v1 import stats_pb2 as pb
 from taskhouse.v1 import stats_pb2_grpc
+
+IDLE_SECONDS = 60
+INLINE_STATS = 200  # More of them are read in a thread.
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class StatServicer(stats_pb2_grpc.StatServiceServicer):
@@ -37,18 +45,20 @@ class StatServicer(stats_pb2_grpc.StatServiceServicer):
         """Store the stats of a stream; while those of one message are committed, the next one is read."""
         caller = current_caller()
         answer = pb.WriteResponse()
-        committing: asyncio.Task[None] | None = None
-        number = 0
 
         async def commit(contents: list[Values]) -> None:
             written = await self._store.write(stats.add, caller=caller, contents=contents)
             answer.written += written
             answer.existing += len(contents) - written
 
+        committing: asyncio.Task[None] | None = None
         try:
-            async for request in request_iterator:
-                contents = contents_of(request.stats, f"messages[{number}].")
-                number += 1
+            for number in count():
+                request = await _next(request_iterator)
+                if request is None:
+                    break
+                beside = _at_once if len(request.stats) <= INLINE_STATS else asyncio.to_thread
+                contents = await beside(contents_of, request.stats, f"messages[{number}].")
                 if committing:
                     await committing
                 committing = asyncio.create_task(commit(contents))
@@ -99,6 +109,19 @@ class StatServicer(stats_pb2_grpc.StatServiceServicer):
         conditions = (age, *conditions_of(request.filters))
         caller, deleted, has_more = current_caller(), 0, True
         while has_more:
-            count, has_more = await self._store.write(stats.purge, caller=caller, conditions=conditions)
-            deleted += count
+            some, has_more = await self._store.write(stats.purge, caller=caller, conditions=conditions)
+            deleted += some
         return pb.PurgeStatsResponse(deleted=deleted)
+
+
+async def _next(requests: AsyncIterator[pb.WriteRequest]) -> pb.WriteRequest | None:
+    """Return the next message; None after the last. Raises StreamIdle."""
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await anext(requests, None)
+    except TimeoutError as error:
+        raise StreamIdle(IDLE_SECONDS) from error
+
+
+async def _at_once(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return work(*args, **kwargs)

@@ -5,8 +5,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from server.core import exactjson
 from server.core.errors import MAX_FAULTS, Fault, InvalidFields, invalid
 from server.core.exactjson import MalformedJson
@@ -14,15 +12,13 @@ from server.core.pages import unknown_token
 from server.core.stats import ORDERS, Stat
 from server.core.stats_content import REQUIRED, Values, read_changes, read_new, time_text
 from server.core.stats_filters import MAX_FILTERS, MAX_VALUES, BadValue, Condition, Operator, Value, is_field, values_of
-from server.services.times import timestamp
+from server.services.times import micros_of, timestamp
 from server.store.stats_filters import Order, Place
 from taskhouse.v1 import stats_pb2 as pb
 
-MAX_BATCH = 10_000
+MAX_BATCH = 5_000
 ID_LENGTH = 24
-NANOS = 1_000_000_000
 _ID = re.compile(r"[0-9a-f]{24}")
-_EARLIEST, _LATEST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
 _OPERATORS = {
     pb.STAT_OPERATOR_UNSPECIFIED: Operator.EXACT,
     pb.STAT_OPERATOR_EQUAL: Operator.EXACT,
@@ -145,13 +141,6 @@ def place_of(key: str, order: Order) -> Place:
         return Place(int(value), stat_id)
     except ValueError as error:
         raise unknown_token() from error
-
-
-def micros_of(time: Timestamp, field: str) -> int:
-    """Return microseconds since 1970. Raises InvalidFields naming the field."""
-    if not _EARLIEST <= time.seconds <= _LATEST or not 0 <= time.nanos < NANOS:
-        raise invalid(field, "must be in the years 1 to 9999")
-    return time.seconds * 1_000_000 + time.nanos // 1000
 
 
 def _read(

@@ -1,5 +1,7 @@
 """StatService, over gRPC."""
 
+import asyncio
+
 import grpc
 import grpc.aio
 import pytest
@@ -32,8 +34,10 @@ class Client:
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     async def write(self, *messages):
-        requests = [pb.WriteRequest(stats=stats) for stats in messages]
-        return await self._stub.Write(iter(requests), metadata=self._metadata)
+        return await self.send(iter([pb.WriteRequest(stats=stats) for stats in messages]))
+
+    async def send(self, requests):
+        return await self._stub.Write(requests, metadata=self._metadata)
 
     async def query(self, *filters, **asked):
         return await self._stub.Query(pb.QueryRequest(filters=filters, **asked), metadata=self._metadata)
@@ -120,6 +124,26 @@ async def test_a_bad_stat_ends_the_stream_and_says_which_it_is(acme):
         "messages[1].stats[2].data",
     ]
     assert len((await acme.query()).stats) == 1
+
+
+async def test_a_stream_that_says_nothing_for_long_ends(acme, monkeypatch):
+    monkeypatch.setattr("server.services.stats.IDLE_SECONDS", 0.05)
+
+    async def silence():
+        yield pb.WriteRequest(stats=[stat()])
+        await asyncio.Event().wait()
+
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await acme.send(silence())
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len((await acme.query()).stats) == 1
+
+
+async def test_a_message_of_many_stats_is_stored_and_of_too_many_is_not(acme):
+    assert (await acme.write([stat()] * 5000)).written == 5000
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await acme.write([pb.Stat()] * 5001)
+    assert await fields_of(raised.value) == ["messages[0].stats"]
 
 
 async def test_a_uuid_with_other_content_is_refused_with_all_of_its_message(acme):

@@ -86,7 +86,8 @@ class StatServiceServicer:
         be safe to repeat, give each stat a `uuid`: one that is stored already, with the same content, is not stored again.
 
         Who: tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (STAT_EXISTS: the uuid is of a
-        stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), UNAVAILABLE.
+        stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), DEADLINE_EXCEEDED
+        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,8 @@ class StatServiceStub:
     be safe to repeat, give each stat a `uuid`: one that is stored already, with the same content, is not stored again.
 
     Who: tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (STAT_EXISTS: the uuid is of a
-    stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), UNAVAILABLE.
+    stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), DEADLINE_EXCEEDED
+    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE.
     """
     Query: _grpc.UnaryUnaryMultiCallable[_stats_pb2.QueryRequest, _stats_pb2.QueryResponse]
     """Returns a page of the stats that every filter holds for.
@@ -94,7 +95,8 @@ class StatServiceAsyncStub(StatServiceStub):
     be safe to repeat, give each stat a `uuid`: one that is stored already, with the same content, is not stored again.
 
     Who: tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (STAT_EXISTS: the uuid is of a
-    stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), UNAVAILABLE.
+    stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), DEADLINE_EXCEEDED
+    (STREAM_IDLE: after 60 s without a message), UNAVAILABLE.
     """
     Query: _aio.UnaryUnaryMultiCallable[_stats_pb2.QueryRequest, _stats_pb2.QueryResponse]  # type: ignore[assignment]
     """Returns a page of the stats that every filter holds for.
@@ -145,7 +147,8 @@ class StatServiceServicer(metaclass=_abc_1.ABCMeta):
         be safe to repeat, give each stat a `uuid`: one that is stored already, with the same content, is not stored again.
 
         Who: tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (STAT_EXISTS: the uuid is of a
-        stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), UNAVAILABLE.
+        stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), DEADLINE_EXCEEDED
+        (STREAM_IDLE: after 60 s without a message), UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

@@ -138,7 +138,7 @@ export declare const StatSchema: GenMessage<Stat>;
  */
 export declare type WriteRequest = Message<"taskhouse.v1.WriteRequest"> & {
   /**
-   * At most 10,000.
+   * At most 5,000.
    *
    * @generated from field: repeated taskhouse.v1.Stat stats = 1;
    */
@@ -617,7 +617,8 @@ export declare const StatService: GenService<{
    * be safe to repeat, give each stat a `uuid`: one that is stored already, with the same content, is not stored again.
    *
    * Who: tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS (STAT_EXISTS: the uuid is of a
-   * stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), UNAVAILABLE.
+   * stat with other content), RESOURCE_EXHAUSTED (TOO_LARGE: a message may have 4 MiB), DEADLINE_EXCEEDED
+   * (STREAM_IDLE: after 60 s without a message), UNAVAILABLE.
    *
    * @generated from rpc taskhouse.v1.StatService.Write
    */
