@@ -1,47 +1,54 @@
-"""Tells streams that the tasks they watch have changed: one look at the store for all watchers of one process."""
+"""Tells streams that what they watch has changed: one look at the store for all watchers of one process."""
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
-from server.core import tasks
 from server.core.errors import Stopping
-from server.core.tasks import Progress
 from server.store.engine import Store, StoreUnavailable
 
 log = logging.getLogger("taskhouse.watching")
 
 PAUSE_SECONDS = 0.02  # Between looks: in a busy house hints come without end.
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth.
-MAX_LOOK = 500  # Tasks in one read: about a millisecond of the event loop.
+MAX_LOOK = 500  # Keys in one read: about a millisecond of the event loop.
+
+Key = TypeVar("Key")
 
 
-class Watching:
-    """Looks while somebody watches, and until `stopping` is set."""
+class Watching(Generic[Key]):
+    """Looks while somebody watches, and until `stopping` is set.
 
-    def __init__(self, store: Store, stopping: asyncio.Event) -> None:
+    `look` returns something of each of up to MAX_LOOK keys that is another whenever whoever watches it is to be told.
+    """
+
+    def __init__(
+        self, store: Store, stopping: asyncio.Event, look: Callable[[Sequence[Key]], Awaitable[Mapping[Key, object]]]
+    ) -> None:
         self._store = store
         self._stopping = stopping
-        self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._seen: dict[str, Progress] = {}
+        self._look_at = look
+        self._watchers: dict[Key, set[asyncio.Event]] = {}
+        self._seen: dict[Key, object] = {}
         self._looking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def task(self, task_id: str) -> Iterator["Watched"]:
-        """Watch a task from now on."""
+    def watched(self, key: Key) -> Iterator["Watched"]:
+        """Watch something from now on."""
         wake = asyncio.Event()
-        self._watchers.setdefault(task_id, set()).add(wake)
+        self._watchers.setdefault(key, set()).add(wake)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._look_until_stopping())
             self._looking.add_done_callback(self._wake_all)
         try:
             yield Watched(wake, self._looking)
         finally:
-            self._watchers[task_id].discard(wake)
-            if not self._watchers[task_id]:
-                del self._watchers[task_id]
-                self._seen.pop(task_id, None)
+            self._watchers[key].discard(wake)
+            if not self._watchers[key]:
+                del self._watchers[key]
+                self._seen.pop(key, None)
             if not self._watchers:
                 self._looking.cancel()
                 self._looking = None
@@ -64,7 +71,7 @@ class Watching:
             try:
                 for start in range(0, len(watched), MAX_LOOK):
                     some = watched[start : start + MAX_LOOK]
-                    self._compare(await self._store.read(tasks.progress, task_ids=some))
+                    self._compare(await self._look_at(some))
             except StoreUnavailable as error:
                 log.warning("watchers wait for the store: %s", error)
             await asyncio.sleep(PAUSE_SECONDS)
@@ -74,11 +81,11 @@ class Watching:
             except TimeoutError:
                 continue
 
-    def _compare(self, found: list[Progress]) -> None:
-        for one in found:
-            if self._seen.get(one.id) != one and one.id in self._watchers:
-                self._seen[one.id] = one
-                for wake in self._watchers[one.id]:
+    def _compare(self, found: Mapping[Key, object]) -> None:
+        for key, seen in found.items():
+            if self._seen.get(key) != seen and key in self._watchers:
+                self._seen[key] = seen
+                for wake in self._watchers[key]:
                     wake.set()
 
     def _wake_all(self, _: object) -> None:
@@ -88,7 +95,7 @@ class Watching:
 
 
 class Watched:
-    """A task, for one stream that watches it."""
+    """Something that one stream watches."""
 
     def __init__(self, wake: asyncio.Event, looking: "asyncio.Task[None]") -> None:
         self._wake = wake
