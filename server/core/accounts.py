@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import uuid_utils
 
-from server.core import catalogue, events
+from server.core import catalogue, events, tasks
+from server.core.allowances import Allowances
 from server.core.caller import Caller
 from server.core.errors import AccountExists, AccountNotFound, Fault, FaultKind, InvalidFields
 from server.core.pages import Page, read_page
@@ -28,7 +29,7 @@ async def register(tx: Tx, *, caller: Caller, service: str, username: str) -> Ac
 
     Raises InvalidFields (account.service, account.username), AccountExists.
     """
-    slug = await catalogue.find_service(tx, service)
+    slug = await _service(tx, caller, service)
     faults = _faults(service, slug, username)
     if faults or slug is None:
         raise InvalidFields(faults)
@@ -62,10 +63,11 @@ async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str) -> Pa
 
 
 async def deregister(tx: Tx, *, caller: Caller, account_id: str) -> None:
-    """Remove an account. Raises AccountNotFound."""
+    """Remove an account, and end its tasks that no worker has. Raises AccountNotFound."""
     removed = await store.remove(tx, organization_id=caller.tenant, account_id=account_id)
     if removed is None:
         raise AccountNotFound(account_id)
+    await tasks.fail_of_account(tx, caller=caller, service=removed.service, account=removed.username)
     await _tell(tx, caller, "account.deregistered", removed)
 
 
@@ -74,13 +76,19 @@ async def deregister_username(tx: Tx, *, caller: Caller, service: str, username:
 
     Raises InvalidFields (account.service, account.username).
     """
-    slug = await catalogue.find_service(tx, service)
+    slug = await _service(tx, caller, service)
     faults = _faults(service, slug, username)
     found = await find(tx, caller=caller, service=slug, username=username) if slug and not faults else None
     if faults or found is None:
         unknown = Fault("account.username", "is no registered account", FaultKind.UNKNOWN_ACCOUNT)
         raise InvalidFields(faults or (unknown,))
     await deregister(tx, caller=caller, account_id=found.id)
+
+
+async def _service(tx: Tx, caller: Caller, name: str) -> str | None:
+    """Return the slug of a service that the caller may ask something of."""
+    slug = await catalogue.find_service(tx, name)
+    return slug if slug and Allowances(caller.allowed).has_service(slug) else None
 
 
 def _faults(service: str, slug: str | None, username: str) -> tuple[Fault, ...]:

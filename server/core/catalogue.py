@@ -78,6 +78,40 @@ class Service(NamedTuple):
     actions: tuple[Action, ...]
 
 
+HOUSE = Service(
+    HOUSE_SERVICE,
+    "Cloak",
+    (
+        Action(
+            "histogram",
+            "Histogram",
+            "Anonymised counts of users: of a dataset's column, by bins or by values.",
+            (
+                Parameter("dataset", "Dataset", ParameterType.STRING, optional=False, description=""),
+                Parameter("column", "Column", ParameterType.STRING, optional=False, description=""),
+                Parameter(
+                    "bin_width",
+                    "Bin Width",
+                    ParameterType.STRING,
+                    optional=True,
+                    description="Above 0; for columns of numbers.",
+                ),
+                Parameter(
+                    "categories",
+                    "Categories",
+                    ParameterType.STRING,
+                    optional=True,
+                    description="* or a JSON list of values.",
+                ),
+                Parameter("where", "Where", ParameterType.STRING, optional=True, description="Which rows count."),
+            ),
+            (),
+        ),
+    ),
+)
+"""What can be asked of the house itself, whatever is declared."""
+
+
 # Reading
 
 
@@ -90,12 +124,15 @@ async def get(tx: Tx) -> tuple[Service, ...]:
 
 
 async def find_service(tx: Tx, name: str) -> str | None:
-    """Return the slug of the service that has this slug or display name, in any case of letters."""
-    return await store.find_service(tx, name.casefold())
+    """Return the slug of the service that has this slug or display name, in any case of letters; the house's, too."""
+    folded = name.casefold()
+    return HOUSE_SERVICE if folded == HOUSE_SERVICE else await store.find_service(tx, folded)
 
 
 async def find_action(tx: Tx, *, service: str, action: str) -> Action | None:
-    """Return an action by the slugs."""
+    """Return an action by the slugs; the house's, too."""
+    if service == HOUSE_SERVICE:
+        return next((one for one in HOUSE.actions if one.slug == action), None)
     found = await store.action(tx, service=service, slug=action)
     return _action(found) if found else None
 

@@ -122,6 +122,11 @@ class TaskNotFound(Refusal):
 
 
 @dataclass(eq=False)
+class TaskLimitReached(Refusal):
+    """Too many of the organization's tasks are not finished yet; wait until some are."""
+
+
+@dataclass(eq=False)
 class TasksNotFound(Refusal):
     """There are no tasks {task_ids}."""
 

@@ -12,22 +12,32 @@ from typing import NamedTuple, NoReturn
 import orjson
 import uuid_utils
 
-from server.core import counts
+from server.core import catalogue, counts, events
 from server.core.caller import Caller
-from server.core.errors import Fault, InvalidFields, RequestIdReused, TaskNotFound, TasksNotFound, invalid
+from server.core.catalogue import HOUSE, HOUSE_SERVICE, Action
+from server.core.errors import (
+    Fault,
+    FaultKind,
+    InvalidFields,
+    RequestIdReused,
+    TaskLimitReached,
+    TaskNotFound,
+    TasksNotFound,
+    invalid,
+)
 from server.core.pages import MAX_PAGE_BYTES, Page, read_page, unknown_token
 from server.store import tasks as store
 from server.store import work as leases
 from server.store.engine import Tx
 from server.store.tasks import Progress as Progress
 
-HOUSE_SERVICE = "cloak"  # The house's own; everything else belongs to whoever writes workers.
-HOUSE_ACTIONS = frozenset({"histogram"})
+HOUSE_ACTIONS = frozenset(action.slug for action in HOUSE.actions)
 MAX_PARAMETERS = 100
 MAX_PARAMETER_BYTES = 64 * 1024
 MAX_CREATES = 1000  # in one call
 MAX_GETS = 10_000  # in one call
 CANCELLED = "The task was cancelled."
+DEREGISTERED = "The account was deregistered."
 _ID = re.compile(r"[0-9a-f-]{36}")
 _SLUG = re.compile(r"[a-z0-9_-]{1,63}")
 
@@ -49,7 +59,7 @@ class TaskState(StrEnum):
 
 LAW: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     {
-        TaskState.PENDING: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
+        TaskState.PENDING: frozenset({TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED}),
         TaskState.RUNNING: frozenset({TaskState.PENDING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}),
         TaskState.SUCCEEDED: frozenset(),
         TaskState.FAILED: frozenset(),
@@ -109,23 +119,24 @@ class Task(NamedTuple):
     end_time: int | None
 
 
-async def create(tx: Tx, *, caller: Caller, wanted: Wanted) -> Task:
+async def create(tx: Tx, *, caller: Caller, wanted: Wanted, full: bool = False) -> Task:
     """Store a task. With a request id that was used before, for the same content, return the task stored then.
 
-    Raises InvalidFields, RequestIdReused.
+    `full`: the organization has as many unfinished tasks as it may have (core/admission.py). Raises InvalidFields,
+    RequestIdReused, TaskLimitReached.
     """
-    [task] = await _create(tx, caller, [("", wanted)])
+    [task] = await _create(tx, caller, [("", wanted)], full=full)
     return task
 
 
-async def create_many(tx: Tx, *, caller: Caller, wanted: Sequence[Wanted]) -> list[Task]:
-    """As create for each, in their order; all of them or none. Raises InvalidFields, RequestIdReused."""
+async def create_many(tx: Tx, *, caller: Caller, wanted: Sequence[Wanted], full: bool = False) -> list[Task]:
+    """As create for each, in their order; all of them or none."""
     if not 1 <= len(wanted) <= MAX_CREATES:
         raise invalid("requests", f"must be 1 to {MAX_CREATES}")
-    return await _create(tx, caller, [(f"requests[{number}].", one) for number, one in enumerate(wanted)])
+    return await _create(tx, caller, [(f"requests[{number}].", one) for number, one in enumerate(wanted)], full=full)
 
 
-async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]]) -> list[Task]:
+async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]], *, full: bool) -> list[Task]:
     """Create what is wanted, each with the path of its fields in the request."""
     if faults := [fault for path, one in wanted for fault in _faults(path, one)]:
         raise InvalidFields(tuple(faults))
@@ -137,6 +148,7 @@ async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]]) 
     ids: list[str] = []
     new: list[store.New] = []
     faults = []
+    actions: dict[tuple[str, str], Action | None] = {}
     for path, one in wanted:
         request, digest = _uuid(one.request_id), one.digest()
         if request and request in asked:
@@ -148,7 +160,8 @@ async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]]) 
         ids.append(str(uuid_utils.uuid7()))
         if request:
             asked[request] = ids[-1], digest
-        faults += await _wrong_question(tx, caller, path, one)
+        wrong = await _wrong(tx, caller, one, actions)
+        faults += [replace(fault, field=path + fault.field) for fault in wrong]
         parameters = orjson.dumps(one.parameters).decode()
         new.append(
             store.New(
@@ -165,6 +178,8 @@ async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]]) 
         )
     if faults:
         raise InvalidFields(tuple(faults))
+    if new and full:
+        raise TaskLimitReached
     await store.insert_tasks(tx, organization_id=caller.tenant, tasks=new)
     stored = await _by_ids(tx, caller, ids)
     return [stored[task_id] for task_id in ids]
@@ -192,6 +207,11 @@ async def get_many(tx: Tx, *, caller: Caller, task_ids: Sequence[str]) -> list[T
 async def _by_ids(tx: Tx, caller: Caller, task_ids: Sequence[str]) -> dict[str, Task]:
     found = await store.by_ids(tx, organization_id=caller.tenant, task_ids=task_ids)
     return {one.id: _task(one) for one in found}
+
+
+async def count_unfinished(tx: Tx, *, organization_id: int, most: int) -> int:
+    """Return how many of the organization's tasks are not over; `most` if there are more."""
+    return await store.count_unfinished(tx, organization_id=organization_id, most=most)
 
 
 async def progress(tx: Tx, *, task_ids: Sequence[str]) -> list[Progress]:
@@ -223,7 +243,15 @@ async def cancel(tx: Tx, *, caller: Caller, task_id: str) -> Task:
         return _task(found)
     if await store.cancel(tx, task=found, why=CANCELLED) and found.session_id:
         await leases.revoke(tx, session_id=found.session_id, task_id=task_id, attempt=found.attempt)
-    return await get(tx, caller=caller, task_id=task_id)
+    cancelled = await get(tx, caller=caller, task_id=task_id)
+    about = events.Object("task", task_id)
+    await events.record(tx, organization_id=caller.tenant, actor=caller, action="task.cancelled", object=about)
+    return cancelled
+
+
+async def fail_of_account(tx: Tx, *, caller: Caller, service: str, account: str) -> None:
+    """End the tasks of an account that no worker has."""
+    await store.fail_pending(tx, organization_id=caller.tenant, service=service, account=account, why=DEREGISTERED)
 
 
 def is_id(text: str) -> bool:
@@ -244,7 +272,7 @@ def _faults(path: str, wanted: Wanted) -> list[Fault]:
         if not is_slug(slug)
     ]
     if service == HOUSE_SERVICE and not faults and action not in HOUSE_ACTIONS:
-        faults.append(Fault(f"{path}task.action", f"{HOUSE_SERVICE} has no such action"))
+        faults.append(Fault(f"{path}task.action", f"{HOUSE_SERVICE} has no such action", FaultKind.UNKNOWN_ACTION))
     if len(parameters) > MAX_PARAMETERS:
         faults.append(Fault(f"{path}task.parameters", f"must be at most {MAX_PARAMETERS}"))
     if sum(len(name.encode()) + len(value.encode()) for name, value in parameters.items()) > MAX_PARAMETER_BYTES:
@@ -258,12 +286,22 @@ def _faults(path: str, wanted: Wanted) -> list[Fault]:
     return faults
 
 
-async def _wrong_question(tx: Tx, caller: Caller, path: str, wanted: Wanted) -> list[Fault]:
-    """Return what is wrong with the parameters of the house's own action."""
-    if wanted.service != HOUSE_SERVICE:
-        return []
-    wrong = await counts.check_question(tx, organization_id=caller.tenant, parameters=wanted.parameters)
-    return [replace(fault, field=path + fault.field) for fault in wrong]
+async def _wrong(
+    tx: Tx, caller: Caller, wanted: Wanted, actions: dict[tuple[str, str], Action | None]
+) -> Sequence[Fault]:
+    """Return what is wrong by the catalogue, or with a question to the house's own action. `actions` are known ones."""
+    service, name, parameters = wanted[:3]
+    if service == HOUSE_SERVICE:
+        return await counts.check_question(tx, organization_id=caller.tenant, parameters=parameters)
+    if (service, name) not in actions:
+        actions[service, name] = await catalogue.find_action(tx, service=service, action=name)
+    action = actions[service, name]
+    if action:
+        faults = catalogue.faults_of_parameters(action, parameters)
+        return [replace(fault, field=f"task.parameters.{fault.field}") for fault in faults]
+    if await catalogue.find_service(tx, service) != service:
+        return [Fault("task.service", "is no service of the catalogue", FaultKind.UNKNOWN_SERVICE)]
+    return [Fault("task.action", "is no action of this service", FaultKind.UNKNOWN_ACTION)]
 
 
 def _uuid(text: str) -> str | None:

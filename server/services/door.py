@@ -33,6 +33,7 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.TwoCredentials: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),
     errors.NotPermitted: (_Code.PERMISSION_DENIED, ErrorReason.ERROR_REASON_NOT_PERMITTED),
     errors.TaskNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_TASK_NOT_FOUND),
+    errors.TaskLimitReached: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TASK_LIMIT_REACHED),
     errors.TasksNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_TASK_NOT_FOUND),
     errors.ResultNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_RESULT_NOT_FOUND),
     errors.DatasetNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_DATASET_NOT_FOUND),

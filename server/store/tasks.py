@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, func, insert, null, select, text, update
+from sqlalchemy import Integer, bindparam, func, insert, literal_column, null, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
@@ -41,6 +41,15 @@ class TaskRow(SQLModel, table=True):
             unique=True,
             sqlite_where=text("request_id IS NOT NULL"),
             postgresql_where=text("request_id IS NOT NULL"),
+        ),
+        # How many there are, and those of an account.
+        Index(
+            "tasks_unfinished",
+            "organization_id",
+            "service",
+            "account",
+            sqlite_where=text("end_time IS NULL"),
+            postgresql_where=text("end_time IS NULL"),
         ),
         Index(
             "tasks_to_sweep",
@@ -155,6 +164,10 @@ class _Bytes(NamedTuple):
     value: int | None
 
 
+class _Count(NamedTuple):
+    value: int
+
+
 _STORED = select(*(_T[name] for name in Stored._fields))
 _OWN = _T.organization_id == bindparam("organization_id")
 _GIVEN = texts("task_ids")
@@ -202,6 +215,21 @@ _INSERT = Command(
 _INSERTED = (
     *("task_id", "organization_id", "service", "action", "parameters", "request_id", "request_digest"),
     *("retrieval", "credential_id", "account", "ready_time", "create_time"),
+)
+_UNFINISHED = (
+    select(literal_column("1")).where(_OWN, text("end_time IS NULL")).limit(bindparam("most", type_=Integer)).subquery()
+)
+_COUNT_UNFINISHED = Query(select(func.count()).select_from(_UNFINISHED), _Count)
+_FAIL_PENDING = Command(
+    update(TASKS)
+    .where(
+        _T.organization_id == bindparam("of_organization"),
+        _T.service == bindparam("of_service"),
+        _T.account == bindparam("of_account"),
+        _T.state == "PENDING",
+        text("end_time IS NULL"),
+    )
+    .values(state="FAILED", error=bindparam("why"), end_time=bindparam("now"))
 )
 _CANCEL = Command(
     update(TASKS)
@@ -267,6 +295,19 @@ async def insert_tasks(tx: Tx, *, organization_id: int, tasks: Sequence[New]) ->
         for new in tasks
     ]
     await tx.insert_many(_INSERT, _INSERTED, rows)
+
+
+async def count_unfinished(tx: Tx, *, organization_id: int, most: int) -> int:
+    """Return how many of the organization's tasks are not over; `most` if there are more."""
+    found = await tx.one(_COUNT_UNFINISHED, organization_id=organization_id, most=most)
+    return found.value if found else 0
+
+
+async def fail_pending(tx: Tx, *, organization_id: int, service: str, account: str, why: str) -> int:
+    """End the account's tasks that no worker has, and return how many those are."""
+    return await tx.run(
+        _FAIL_PENDING, of_organization=organization_id, of_service=service, of_account=account, why=why, now=tx.now
+    )
 
 
 async def cancel(tx: Tx, *, task: Stored, why: str) -> bool:

@@ -49,7 +49,7 @@ class AccountServiceStub:
     Who: admin; tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteAccountRequest, _accounts_pb2.DeleteAccountResponse]
-    """Deregisters an account. Its tasks that no worker has begun fail; the others are finished. It can be registered again.
+    """Deregisters an account. Its tasks that no worker is doing fail; the others are finished. It can be registered again.
 
     Who: admin; tokens with write access. Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
     """
@@ -75,7 +75,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     Who: admin; tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteAccountRequest, _accounts_pb2.DeleteAccountResponse]  # type: ignore[assignment]
-    """Deregisters an account. Its tasks that no worker has begun fail; the others are finished. It can be registered again.
+    """Deregisters an account. Its tasks that no worker is doing fail; the others are finished. It can be registered again.
 
     Who: admin; tokens with write access. Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
     """
@@ -122,7 +122,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.DeleteAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.DeleteAccountResponse, _abc.Awaitable[_accounts_pb2.DeleteAccountResponse]]:
-        """Deregisters an account. Its tasks that no worker has begun fail; the others are finished. It can be registered again.
+        """Deregisters an account. Its tasks that no worker is doing fail; the others are finished. It can be registered again.
 
         Who: admin; tokens with write access. Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
         """

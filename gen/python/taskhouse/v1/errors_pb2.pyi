@@ -35,6 +35,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_STAT_EXISTS: _ClassVar[ErrorReason]
     ERROR_REASON_ACCOUNT_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_ACCOUNT_EXISTS: _ClassVar[ErrorReason]
+    ERROR_REASON_TASK_LIMIT_REACHED: _ClassVar[ErrorReason]
     ERROR_REASON_RULE_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_RULE_EXISTS: _ClassVar[ErrorReason]
     ERROR_REASON_RULE_NAME_TAKEN: _ClassVar[ErrorReason]
@@ -73,6 +74,7 @@ ERROR_REASON_STAT_NOT_FOUND: ErrorReason
 ERROR_REASON_STAT_EXISTS: ErrorReason
 ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason
 ERROR_REASON_ACCOUNT_EXISTS: ErrorReason
+ERROR_REASON_TASK_LIMIT_REACHED: ErrorReason
 ERROR_REASON_RULE_NOT_FOUND: ErrorReason
 ERROR_REASON_RULE_EXISTS: ErrorReason
 ERROR_REASON_RULE_NAME_TAKEN: ErrorReason

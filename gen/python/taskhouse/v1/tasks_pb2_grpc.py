@@ -79,8 +79,11 @@ class TaskServiceServicer:
     def CreateTask(self, request, context):
         """Asks for a task. The answer means that it is stored and will be offered to workers.
 
-        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS
-        (REQUEST_ID_REUSED).
+        Only what the catalogue has can be asked for, and `cloak/histogram`, the house's own.
+
+        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; violations have the reasons
+        UNKNOWN_SERVICE, UNKNOWN_ACTION, MISSING, NOT_PERMITTED or INVALID), ALREADY_EXISTS (REQUEST_ID_REUSED),
+        RESOURCE_EXHAUSTED (TASK_LIMIT_REACHED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,7 +94,8 @@ class TaskServiceServicer:
         own if it has one.
 
         Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
-        `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+        `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE,
+        TASK_LIMIT_REACHED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

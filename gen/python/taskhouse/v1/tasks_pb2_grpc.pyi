@@ -36,15 +36,19 @@ class TaskServiceStub:
     CreateTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateTaskRequest, _tasks_pb2.Task]
     """Asks for a task. The answer means that it is stored and will be offered to workers.
 
-    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS
-    (REQUEST_ID_REUSED).
+    Only what the catalogue has can be asked for, and `cloak/histogram`, the house's own.
+
+    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; violations have the reasons
+    UNKNOWN_SERVICE, UNKNOWN_ACTION, MISSING, NOT_PERMITTED or INVALID), ALREADY_EXISTS (REQUEST_ID_REUSED),
+    RESOURCE_EXHAUSTED (TASK_LIMIT_REACHED).
     """
     BatchCreateTasks: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.BatchCreateTasksRequest, _tasks_pb2.BatchCreateTasksResponse]
     """Asks for many tasks: all of them are stored, or none. Each request is as one of CreateTask, with a request_id of its
     own if it has one.
 
     Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
-    `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+    `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE,
+    TASK_LIMIT_REACHED).
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]
     """Returns one task.
@@ -88,15 +92,19 @@ class TaskServiceAsyncStub(TaskServiceStub):
     CreateTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateTaskRequest, _tasks_pb2.Task]  # type: ignore[assignment]
     """Asks for a task. The answer means that it is stored and will be offered to workers.
 
-    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS
-    (REQUEST_ID_REUSED).
+    Only what the catalogue has can be asked for, and `cloak/histogram`, the house's own.
+
+    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; violations have the reasons
+    UNKNOWN_SERVICE, UNKNOWN_ACTION, MISSING, NOT_PERMITTED or INVALID), ALREADY_EXISTS (REQUEST_ID_REUSED),
+    RESOURCE_EXHAUSTED (TASK_LIMIT_REACHED).
     """
     BatchCreateTasks: _aio.UnaryUnaryMultiCallable[_tasks_pb2.BatchCreateTasksRequest, _tasks_pb2.BatchCreateTasksResponse]  # type: ignore[assignment]
     """Asks for many tasks: all of them are stored, or none. Each request is as one of CreateTask, with a request_id of its
     own if it has one.
 
     Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
-    `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+    `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE,
+    TASK_LIMIT_REACHED).
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]  # type: ignore[assignment]
     """Returns one task.
@@ -143,8 +151,11 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tasks_pb2.Task, _abc.Awaitable[_tasks_pb2.Task]]:
         """Asks for a task. The answer means that it is stored and will be offered to workers.
 
-        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), ALREADY_EXISTS
-        (REQUEST_ID_REUSED).
+        Only what the catalogue has can be asked for, and `cloak/histogram`, the house's own.
+
+        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; violations have the reasons
+        UNKNOWN_SERVICE, UNKNOWN_ACTION, MISSING, NOT_PERMITTED or INVALID), ALREADY_EXISTS (REQUEST_ID_REUSED),
+        RESOURCE_EXHAUSTED (TASK_LIMIT_REACHED).
         """
 
     @_abc_1.abstractmethod
@@ -157,7 +168,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         own if it has one.
 
         Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD; fields are named as in
-        `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE).
+        `requests[3].task.action`), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (TOO_LARGE,
+        TASK_LIMIT_REACHED).
         """
 
     @_abc_1.abstractmethod

@@ -223,7 +223,7 @@ export declare const AccountService: GenService<{
     output: typeof ListAccountsResponseSchema;
   },
   /**
-   * Deregisters an account. Its tasks that no worker has begun fail; the others are finished. It can be registered again.
+   * Deregisters an account. Its tasks that no worker is doing fail; the others are finished. It can be registered again.
    *
    * Who: admin; tokens with write access. Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
    *

@@ -230,6 +230,13 @@ export enum ErrorReason {
   ACCOUNT_EXISTS = 41,
 
   /**
+   * The organization has as many unfinished tasks as it may have. Status: RESOURCE_EXHAUSTED.
+   *
+   * @generated from enum value: ERROR_REASON_TASK_LIMIT_REACHED = 42;
+   */
+  TASK_LIMIT_REACHED = 42,
+
+  /**
    * No rule has this id, or it belongs to another organization. Status: NOT_FOUND. Metadata: rule_id.
    *
    * @generated from enum value: ERROR_REASON_RULE_NOT_FOUND = 50;

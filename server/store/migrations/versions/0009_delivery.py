@@ -13,3 +13,11 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("retrieval", sa.String(), server_default="pages", nullable=False))
     op.add_column("tasks", sa.Column("credential_id", sa.String(), nullable=True))
     op.add_column("tasks", sa.Column("account", sa.String(), nullable=True))
+    unfinished = sa.text("end_time IS NULL")
+    op.create_index(
+        "tasks_unfinished",
+        "tasks",
+        ["organization_id", "service", "account"],
+        sqlite_where=unfinished,
+        postgresql_where=unfinished,
+    )
