@@ -3,6 +3,7 @@
 local STATUS, BODY, LENGTH = "x-taskhouse-status", "x-taskhouse-body", "x-taskhouse-length"
 local LEFT_OVER = {"grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", "grpc-status-details-bin"}
 local FAULT = "x-taskhouse-fault" -- the answer that names a <field>, if the transcoder has said which; BODY otherwise
+local TYPE = "x-taskhouse-type" -- the content type of BODY, where it is not plain JSON
 local CODE = "x-taskhouse-code" -- the gRPC code of a refusal by Envoy itself, which would call a timeout UNAVAILABLE
 
 local MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
@@ -87,8 +88,8 @@ function envoy_on_response(handle)
   local request = handle:streamInfo():dynamicMetadata():get("taskhouse") or {}
   local status, body, length = headers:get(STATUS), headers:get(BODY), headers:get(LENGTH)
   local code = headers:get(CODE)
-  local fault = headers:get(FAULT)
-  for _, name in ipairs({STATUS, BODY, LENGTH, CODE, FAULT}) do headers:remove(name) end
+  local fault, kind = headers:get(FAULT), headers:get(TYPE)
+  for _, name in ipairs({STATUS, BODY, LENGTH, CODE, FAULT, TYPE}) do headers:remove(name) end
   if request["native"] then
     if code and is_native(headers) then
       headers:replace("grpc-status", code)
@@ -105,7 +106,10 @@ function envoy_on_response(handle)
   for _, name in ipairs(LEFT_OVER) do headers:remove(name) end
   if status and string.match(status, "^[2-5]%d%d$") then headers:replace(":status", status) end
   if length then headers:replace("content-length", length) end
-  if body then headers:replace("content-type", "application/json") end
+  if body then
+    headers:replace("content-type", kind or "application/json")
+    body = string.gsub(string.gsub(body, "~1", "\n"), "~0", "~") -- as server/rpc/refusals.py writes it
+  end
 
   status = headers:get(":status")
   local bare = request["head"] or status == "204" or status == "304"
