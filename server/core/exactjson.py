@@ -12,6 +12,7 @@ MAX_DEPTH = 100  # lists and objects within each other
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(r"[\[\]{}]")
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+_BLANKS = " \t\n\r"
 _SAFE_DIGITS = 18  # as many always fit into 64 bits
 
 
@@ -36,10 +37,21 @@ class Number:
 
 def read(text: str) -> Any:
     """Return what the text says: as Python has it, but for Numbers. Raises MalformedJson."""
+    return _read(text, _decoder.decode)
+
+
+def read_first(text: str) -> tuple[Any, str]:
+    """Return what the text begins with, as `read` returns it, and what follows that. Raises MalformedJson."""
+    text = text.lstrip(_BLANKS)
+    value, end = _read(text, _decoder.raw_decode)
+    return value, text[end:].lstrip(_BLANKS)
+
+
+def _read(text: str, decode: Callable[[str], Any]) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(text)
     try:
-        return _decode(text)
+        return decode(text)
     except RecursionError as error:
         raise MalformedJson("it is nested too deep") from error
     except json.JSONDecodeError as error:
@@ -88,9 +100,7 @@ def _constant(name: str) -> NoReturn:
     raise MalformedJson
 
 
-_decode: Callable[[str], Any] = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_constant
-).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_constant)
 _encode: Callable[[Any], str] = json.JSONEncoder(check_circular=False).encode
 
 

@@ -19,7 +19,7 @@ class EncodingUnknown(Exception):
 
 
 class QueryBroken(Exception):
-    """The query is not UTF-8."""
+    """What was escaped in a query, a form or a path is not UTF-8."""
 
 
 class BodyBroken(Exception):
@@ -46,13 +46,21 @@ def query_of(headers: Mapping[str, str]) -> dict[str, str]:
 
     Raises QueryBroken.
     """
-    query = headers[ORIGINAL_PATH].partition("?")[2].partition("#")[0]
     parameters: dict[str, str] = {}
-    for part in query.split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            parameters.setdefault(_unescaped(name), _unescaped(value))
+    for name, value in pairs_of(query_text(headers)):
+        parameters.setdefault(name, value)
     return parameters
+
+
+def query_text(headers: Mapping[str, str]) -> str:
+    """Return the query of the path that the caller sent, as it is."""
+    return headers[ORIGINAL_PATH].partition("?")[2].partition("#")[0]
+
+
+def pairs_of(text: str) -> list[tuple[str, str]]:
+    """Return the parameters of a query or a form, in their order. Raises QueryBroken."""
+    parts = (part.partition("=") for part in text.split("&") if part)
+    return [(unescaped(name), unescaped(value)) for name, _, value in parts]
 
 
 def media_type(content_type: str) -> MediaType:
@@ -72,8 +80,13 @@ def body_of(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str], *, max_byte
     return sent.data if encoding == "identity" else inflate(sent.data, max_bytes=max_bytes)
 
 
-def _unescaped(text: str) -> str:
-    text = text.replace("+", " ")
+def unescaped(text: str) -> str:
+    """Return a name or a value of a query without its escapes. Raises QueryBroken."""
+    return unescaped_segment(text.replace("+", " "))
+
+
+def unescaped_segment(text: str) -> str:
+    """Return a path's segment without its escapes. Raises QueryBroken."""
     if "%" not in text and text.isascii():
         return text
     try:
