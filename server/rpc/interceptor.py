@@ -186,9 +186,9 @@ class _Call:
         self.presented = self.method.door.presented(self.metadata)
         caller = await self._find()
         self.caller = f"{caller.role.value}:{caller.credential_id}"
+        set_caller(caller)
         if not may_call(caller.role, self.method.name):
             raise NotPermitted(self.method.name)
-        set_caller(caller)
 
     async def _find(self) -> Caller:
         stranger = self.method.door.stranger
