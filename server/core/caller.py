@@ -24,6 +24,8 @@ class Role(StrEnum):
     MONARC_ADMIN = "monarc_admin"
     ASAPI_STORE = "asapi_asstore"
     ASAPI_CHANNEL = "asapi_aschannel"
+    RUDDER_READ = "rudder_read"
+    RUDDER_WRITE = "rudder_write"
     STRANGER = "stranger"  # nobody: whoever calls an API whose authentication is switched off
 
 
@@ -33,6 +35,7 @@ TOKENS: Mapping[str, Mapping[str, Role]] = MappingProxyType(
         "grpc": {"read": Role.TOKEN_READ, "write": Role.TOKEN_WRITE, "admin": Role.TOKEN_ADMIN},
         "monarc": {"read": Role.MONARC_READ, "write": Role.MONARC_WRITE, "admin": Role.MONARC_ADMIN},
         "asapi": {"asstore": Role.ASAPI_STORE, "aschannel": Role.ASAPI_CHANNEL},
+        "rudder": {"read": Role.RUDDER_READ, "write": Role.RUDDER_WRITE},
     }
 )
 """What the tokens of each API may be: a role for each access, and in asapi for each way in which results come back.

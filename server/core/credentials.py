@@ -14,7 +14,7 @@ from server.core import allowances, events
 from server.core.caller import HOUSE_ROLES, TOKEN_ROLES, TOKENS, Caller, Role
 from server.core.errors import CredentialNotFound, CredentialTaken, Fault, InvalidFields, invalid
 from server.core.organizations import Organization, is_one_line, owner
-from server.core.organizations import create as create_organization
+from server.core.organizations import establish as establish_organization
 from server.core.pages import MAX_PAGE, Page, read_page
 from server.core.uploads import MAX_USER_ID
 from server.store import credentials as store
@@ -32,7 +32,10 @@ TOKEN_ALPHABET = string.ascii_letters + string.digits
 TOKEN_LENGTH = 32  # characters after the prefix: 190 bits
 MONARC_TOKEN_BYTES = 64  # 86 characters
 OWN_TOKEN = "own token"  # noqa: S105 - what the token that comes with an organization is called.
-_NO_RETRIEVAL = Fault("retrieval", "must be asstore or aschannel")
+_NO_ACCESS = {
+    "asapi": Fault("retrieval", "must be asstore or aschannel"),
+    "rudder": Fault("access", "must be read or write"),
+}
 _GIVEN_TOKEN = re.compile(r"[!-~]{16,256}")
 
 
@@ -104,13 +107,18 @@ class NewToken:
         """Return what is wrong with it, as fields of CreateTokenRequest."""
         faults = _common_faults(self.display_name, self.valid_seconds)
         if self.kind not in TOKEN_ROLES:
-            faults.append(_NO_RETRIEVAL if self.api == "asapi" else Fault("access", "must be read, write or admin"))
+            faults.append(_NO_ACCESS.get(self.api, Fault("access", "must be read, write or admin")))
         elif self.kind in TOKENS["asapi"].values():
             faults += allowances.faults_of(self.allowed)
             if _is_of_house(caller, self.organization):
                 faults.append(Fault("organization", "a token of asapi belongs to an organization"))
         elif self.allowed:
             faults.append(Fault("allow", "only tokens of asapi have it"))
+        elif self.kind in TOKENS["rudder"].values():
+            if not self.display_name:
+                faults.append(Fault("display_name", "is required: events name who did what by it"))
+            if _is_of_house(caller, self.organization):
+                faults.append(Fault("organization", "a token of rudder belongs to an organization"))
         elif role_of(self.kind, house=_is_of_house(caller, self.organization)) is None:
             faults.append(Fault("access", "a token of the house has write (to do tasks) or admin (to operate it)"))
         return faults
@@ -127,7 +135,8 @@ def make_token(api: str = "grpc") -> str:
     """Return a new random token, in the form that its API documents."""
     if api == "monarc":
         return secrets.token_urlsafe(MONARC_TOKEN_BYTES)
-    return TOKEN_PREFIX + "".join(secrets.choice(TOKEN_ALPHABET) for _ in range(TOKEN_LENGTH))
+    token = "".join(secrets.choice(TOKEN_ALPHABET) for _ in range(TOKEN_LENGTH))
+    return token if api == "rudder" else TOKEN_PREFIX + token
 
 
 def token_digest(token: str) -> bytes:
@@ -200,11 +209,12 @@ async def found_organization(tx: Tx, *, caller: Caller, name: str, digest: bytes
 
     Raises InvalidFields, OrganizationExists, CredentialTaken.
     """
-    created = await create_organization(tx, name=name)
+    created = await establish_organization(tx, caller=caller, name=name)
     await _refuse_taken(tx, digest)
+    credential_id = str(uuid7())
     await store.add(
         tx,
-        credential_id=str(uuid7()),
+        credential_id=credential_id,
         organization=created.id,
         digest=digest,
         kind=Role.MONARC_WRITE.value,
@@ -212,13 +222,7 @@ async def found_organization(tx: Tx, *, caller: Caller, name: str, digest: bytes
         user_id="",
         expire_time=None,
     )
-    await events.record(
-        tx,
-        organization_id=None,
-        actor=caller,
-        action="organization.created",
-        object=events.Object("organization", name),
-    )
+    await _tell(tx, caller, "credential.created", await get(tx, caller=caller, credential_id=credential_id))
     return created
 
 
@@ -260,8 +264,11 @@ async def keys_of(tx: Tx, *, organization_id: int) -> list[Credential]:
 
 async def revoke(tx: Tx, *, caller: Caller, credential_id: str) -> Credential:
     """Refuse a credential from now on, for ever; one that is revoked stays as it is. Raises CredentialNotFound."""
-    await get(tx, caller=caller, credential_id=credential_id)
+    found = await get(tx, caller=caller, credential_id=credential_id)
+    if found.revoke_time is not None:
+        return found
     await store.revoke(tx, credential_id)
+    await _tell(tx, caller, "credential.revoked", found)
     return await get(tx, caller=caller, credential_id=credential_id)
 
 
@@ -276,6 +283,7 @@ async def regenerate(tx: Tx, *, caller: Caller, credential_id: str, digest: byte
         raise invalid("credential_id", "has expired: create a new token")
     await _refuse_taken(tx, digest)
     await store.replace_digest(tx, credential_id, digest)
+    await _tell(tx, caller, "credential.regenerated", found)
     return found
 
 
@@ -310,7 +318,23 @@ async def _create(
         expire_time=expire_time,
         allowed=orjson.dumps(allowed).decode() if allowed else None,
     )
-    return await get(tx, caller=caller, credential_id=credential_id)
+    created = await get(tx, caller=caller, credential_id=credential_id)
+    await _tell(tx, caller, "credential.created", created)
+    return created
+
+
+async def _tell(tx: Tx, caller: Caller, action: str, credential: Credential) -> None:
+    """Leave an event in its organization's log, or the house's. A user's own key is not called by its name there."""
+    whose = await owner(tx, caller=caller, name=credential.organization)
+    after: dict[str, object] | None = None
+    if action == "credential.created":
+        after = {"kind": credential.kind.value, "expire_time": credential.expire_time}
+        if credential.kind is not Role.UPLOAD_USER:
+            after["display_name"] = credential.display_name
+        if credential.allowed:
+            after["allowed"] = list(credential.allowed)
+    about = events.Object("credential", credential.id)
+    await events.record(tx, organization_id=whose and whose.id, actor=caller, action=action, object=about, after=after)
 
 
 async def _refuse_taken(tx: Tx, digest: bytes) -> None:

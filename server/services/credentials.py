@@ -27,7 +27,12 @@ _KINDS = {
     Role.OPERATOR: pb.KEY_KIND_OPERATOR,
 }
 _KEY_ROLES = {kind: role for role, kind in _KINDS.items()}
-_APIS = {"grpc": pb.TOKEN_API_GRPC, "monarc": pb.TOKEN_API_MONARC, "asapi": pb.TOKEN_API_ASAPI}
+_APIS = {
+    "grpc": pb.TOKEN_API_GRPC,
+    "monarc": pb.TOKEN_API_MONARC,
+    "asapi": pb.TOKEN_API_ASAPI,
+    "rudder": pb.TOKEN_API_RUDDER,
+}
 _ACCESSES = {"read": pb.TOKEN_ACCESS_READ, "write": pb.TOKEN_ACCESS_WRITE, "admin": pb.TOKEN_ACCESS_ADMIN}
 _RETRIEVALS = {"asstore": pb.TOKEN_RETRIEVAL_ASSTORE, "aschannel": pb.TOKEN_RETRIEVAL_ASCHANNEL}
 _TOKENS = {

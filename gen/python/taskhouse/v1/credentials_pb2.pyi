@@ -30,6 +30,7 @@ class TokenApi(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOKEN_API_GRPC: _ClassVar[TokenApi]
     TOKEN_API_MONARC: _ClassVar[TokenApi]
     TOKEN_API_ASAPI: _ClassVar[TokenApi]
+    TOKEN_API_RUDDER: _ClassVar[TokenApi]
 
 class TokenRetrieval(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,6 +56,7 @@ TOKEN_API_UNSPECIFIED: TokenApi
 TOKEN_API_GRPC: TokenApi
 TOKEN_API_MONARC: TokenApi
 TOKEN_API_ASAPI: TokenApi
+TOKEN_API_RUDDER: TokenApi
 TOKEN_RETRIEVAL_UNSPECIFIED: TokenRetrieval
 TOKEN_RETRIEVAL_ASSTORE: TokenRetrieval
 TOKEN_RETRIEVAL_ASCHANNEL: TokenRetrieval

@@ -274,7 +274,7 @@ export declare type CreateTokenRequest = Message<"taskhouse.v1.CreateTokenReques
   access: TokenAccess;
 
   /**
-   * What people call it; at most 100 characters.
+   * What people call it; at most 100 characters. Required for rudder.
    *
    * @generated from field: string display_name = 4;
    */
