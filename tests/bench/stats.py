@@ -27,7 +27,7 @@ from pysqlite3 import dbapi2 as sqlite
 
 from server.core import stats
 from server.core.caller import Caller, Role
-from server.core.stats_content import read_new
+from server.core.stats_content import Values, read_new
 from server.store.sqlite import SqliteStore
 from server.store.stats import COLUMNS
 from taskhouse.v1 import stats_pb2, stats_pb2_grpc
@@ -171,11 +171,15 @@ def against_fastapi(house: House, folder: Path, token: str) -> None:
 
 
 def write_against_raw(house: House, token: str, folder: Path) -> None:
-    """Print how many stats a second a stream of Write stores, and how many raw batches of the same rows do."""
-    connection = sqlite3.connect(house.data / "taskhouse.db")
-    made = connection.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'stats' AND sql > '' ORDER BY rowid")
-    schema = [row[0] for row in made]
-    connection.close()
+    """Print how many stats a second a stream of Write stores, and how many raw batches of the same rows do.
+
+    Both add to the same stats: the raw ones to a copy of the house's database.
+    """
+    copy = folder / "raw.db"
+    source, target = sqlite.connect(str(house.data / "taskhouse.db")), sqlite.connect(str(copy))
+    source.backup(target)
+    source.close()
+    target.close()
     pairs = []
     for number in range(7):
         messages = [
@@ -189,7 +193,7 @@ def write_against_raw(house: House, token: str, folder: Path) -> None:
                 iter(messages), metadata=(("authorization", f"Bearer {token}"),)
             )
             ours = answer.written / (time.perf_counter() - began)
-        pairs.append((ours, raw_rate(folder / f"raw-{number}.db", schema)))
+        pairs.append((ours, raw_rate(copy, number)))
     ratios = sorted(a / b for a, b in pairs)
     print(
         f"Write: {statistics.median(a for a, _ in pairs):.0f} stats/s; raw batches"
@@ -213,22 +217,27 @@ def message(number: int) -> stats_pb2.Stat:
     )
 
 
-def raw_rate(path: Path, schema: list[str]) -> float:
+def row_of(stat_id: str, organization_id: int, values: Values) -> tuple[Any, ...]:
+    """Return a stat's row, in the order of COLUMNS."""
+    given = {"id": stat_id, "organization_id": organization_id, "uuid": str(uuid.uuid4()), "quarter": None}
+    given |= {"create_time": 1_600_000_000_000_000, "update_time": 1_600_000_000_000_000, **values}
+    return tuple(given[name] for name in COLUMNS)
+
+
+def raw_rate(path: Path, run: int) -> float:
     """Return how many ready rows a second SQLite stores in batches, with the same indexes and durability."""
     connection = sqlite.connect(str(path), isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    for statement in schema:
-        connection.execute(statement)
-    batches = []
-    for first in range(0, 20 * MESSAGE, MESSAGE):
-        contents = [read_new(content(number)) for number in range(first, first + MESSAGE)]
-        batches.append([
-            (f"{first + at:024x}", 1, str(uuid.uuid4()), values["anr_number"], None,
-             values["type"], values["day"], values["week"], values["month"], None, values["year"], first, first,
-             values["leaves"], values["data"])
-            for at, values in enumerate(contents)
-        ])  # fmt: skip
+    connection.execute("PRAGMA foreign_keys=ON")
+    [organization_id] = connection.execute("SELECT id FROM organizations WHERE name = 'bench'").fetchone()
+    batches = [
+        [
+            row_of(f"f{run:07x}{number:016x}", organization_id, read_new(content(number)))
+            for number in range(first, first + MESSAGE)
+        ]
+        for first in range(0, 20 * MESSAGE, MESSAGE)
+    ]
     marks = ", ".join("?" * len(COLUMNS))
     insert = f"INSERT INTO stats ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608 - our own names.
     began = time.perf_counter()
