@@ -60,7 +60,9 @@ def apply(settings: Settings, file: Path, org: str, *, as_json: bool) -> None:
 
     async def declared(store: Store) -> list[tuple[Dataset, bool]]:
         organization = await store.read(organizations.get, caller=COMMAND_LINE, name=org)
-        return await store.write(verbs.apply, organization_id=organization.id, declarations=declarations)
+        return await store.write(
+            verbs.apply, actor=COMMAND_LINE, organization_id=organization.id, declarations=declarations
+        )
 
     try:
         applied = in_house(settings, declared)

@@ -19,6 +19,7 @@ COMMANDS = {
     "keys": ("server.cli.keys:keys", "Issue, list and revoke client certificates."),
     "catalogue": ("server.cli.catalogue:catalogue", "Declare and show what can be asked."),
     "datasets": ("server.cli.datasets:datasets", "Declare and list datasets."),
+    "events": ("server.cli.events:events", "Show the event logs, and verify them."),
     "db": ("server.cli.db:db", "Create, migrate and check the database."),
     "doctor": ("server.cli.doctor:doctor", "Find what is wrong, and say what to do."),
 }

@@ -11,9 +11,11 @@ import uvloop
 from server.cli.house import house_options
 from server.core.retention import Policy
 from server.identity.authority import Authority
+from server.services.sealing import settle
 from server.settings import Settings
 from server.sockets import server_socket, sole_listener
 from server.store import migrate
+from server.store.heads import Heads
 from server.store.opening import open_store
 from server.wiring import build_server
 
@@ -37,6 +39,7 @@ def serve(settings: Settings, socket: Path | None, number: int) -> None:
 
 async def _serve(settings: Settings, path: Path) -> None:
     store = await open_store(settings.database, settings.data)
+    await settle(store, Heads(settings.data), is_sole=isinstance(settings.database, Path))
     authority = Authority.open(settings.data)
     server = build_server(
         store=store,
@@ -45,6 +48,9 @@ async def _serve(settings: Settings, path: Path) -> None:
         reflect=settings.reflection,
         api_key_authentication=settings.api_key_authentication,
         strict_filters=settings.strict_filters,
+        public_url=settings.public_url,
+        max_unfinished_tasks=settings.max_unfinished_tasks,
+        rudder_deprecated=settings.rudder_deprecated,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -43,12 +43,16 @@ class Keeper(NamedTuple):
 
 
 class Examination:
-    """Takes the events of all logs, log by log in the order of their numbers, and yields what is wrong."""
+    """Takes the events of all logs, log by log in the order of their numbers, and yields what is wrong.
 
-    def __init__(self, keeper: Keeper, heads: Mapping[int, Head]) -> None:
+    `heads` and `logs` are of before the first event was read.
+    """
+
+    def __init__(self, keeper: Keeper, heads: Mapping[int, Head], logs: Collection[Log]) -> None:
         self._keeper = keeper
         self._heads = heads
-        self._last: dict[int, tuple[int, bytes]] = {}
+        self._logs = {log.id: log for log in logs}
+        self._last: dict[int, int] = {}
         self._breaks: dict[int, int] = {}
         self._log: int | None = None
         self._next = 1
@@ -59,15 +63,12 @@ class Examination:
     def take(self, event: Stored) -> Iterator[Finding]:
         """Look at the next event."""
         yield from self._step(Place(event.log_id, event.sequence))
-        told = False
+        is_sound = True
         for what in self._faults(event):
-            told = True
+            is_sound = False
             yield Finding(event.log_id, event.sequence, what)
-        head = self._heads.get(event.log_id)
-        if head and head.sequence == event.sequence and head.digest != event.digest and not told:
-            what = "is another than was acknowledged: it, or what comes before it, was rewritten"
-            yield Finding(event.log_id, event.sequence, what)
-        self._last[event.log_id] = event.sequence, event.digest
+        if is_sound:
+            yield from self._held_against(event)
         if event.action == BROKEN:
             self._breaks[event.log_id] = event.sequence
         elif event.action == ACCEPTED:
@@ -78,25 +79,22 @@ class Examination:
         yield from self._step(place)
         yield Finding(*place, "cannot be read: it was changed")
         self._links = set()
-        self._last[place.log_id] = place.sequence, b""
 
     def end(self, logs: Collection[Log]) -> Iterator[Finding]:
-        """Look at the logs' ends, once all events were taken."""
-        by_id = {log.id: log for log in logs}
-        for log_id in sorted({*by_id, *self._heads, *self._last}):
-            log, head = by_id.get(log_id), self._heads.get(log_id)
-            last, digest = self._last.get(log_id, (0, GENESIS))
-            most = max(log.last_sequence if log else 0, head.sequence if head else 0)
+        """Look at the logs' ends, once all events were taken. `logs` are of after that."""
+        after = {log.id: log for log in logs}
+        for log_id in sorted({*after, *self._logs, *self._heads, *self._last}):
+            head, last = self._heads.get(log_id), self._last.get(log_id, 0)
+            most = max(self._logs[log_id].last_sequence if log_id in self._logs else 0, head.sequence if head else 0)
             if most > last:
-                what = "the log is missing as a whole" if last == 0 else "the end of the log is missing"
-                acknowledged = f"{head.sequence} were acknowledged" if head else "none was acknowledged here"
-                yield Finding(log_id, last + 1, f"{what}: events {last + 1} to {most} are gone ({acknowledged})")
-            elif log is None:
+                what = "the end of the log is missing" if last else "the whole log is missing"
+                acknowledged = f"acknowledged up to event {head.sequence}" if head else "none was acknowledged here"
+                yield Finding(log_id, last + 1, f"{what}: events {last + 1} to {most} ({acknowledged})")
+            elif log_id not in after:
                 yield Finding(log_id, None, "the log has events, but no entry among the logs")
-            elif log.last_sequence < last:
-                yield Finding(log_id, last, f"is after the log's last event, which shall be number {log.last_sequence}")
-            elif log.digest != digest and digest:
-                yield Finding(log_id, None, "the log's digest is not that of its last event")
+            elif after[log_id].last_sequence < last:
+                what = f"comes after the log's last event, which is number {after[log_id].last_sequence}"
+                yield Finding(log_id, last, what)
             if log_id in self._breaks:
                 what = "says that the log had been cut or rewritten, and nobody has accepted that"
                 yield Finding(log_id, self._breaks[log_id], what)
@@ -107,10 +105,21 @@ class Examination:
             what = f"events {first} to {last} were committed, but not acknowledged; a server that starts will note it"
             yield Finding(log_id, first, what)
 
+    def _held_against(self, event: Stored) -> Iterator[Finding]:
+        """Hold an event that seems sound against what is known of its place."""
+        head, log = self._heads.get(event.log_id), self._logs.get(event.log_id)
+        if head and head.sequence == event.sequence and head.digest != event.digest:
+            what = "is another than was acknowledged: it, or what comes before it, was rewritten"
+            yield Finding(event.log_id, event.sequence, what)
+        if log and log.last_sequence == event.sequence and log.digest != event.digest:
+            yield Finding(event.log_id, event.sequence, "is another than the log's entry says: that was changed")
+
     def _step(self, place: Place) -> Iterator[Finding]:
         """Go on to an event, and tell what is missing before it."""
         log_id, sequence = place
         self.events += 1
+        if isinstance(sequence, int):
+            self._last[log_id] = max(sequence, self._last.get(log_id, 0))
         if log_id != self._log:
             self._log, self._next, self._links, self._hosted = log_id, 1, {GENESIS}, False
         if sequence == self._next:
@@ -120,8 +129,8 @@ class Examination:
         if not isinstance(sequence, int) or sequence < self._next:
             yield Finding(log_id, sequence, "has a number that no event can have")
             return
-        few = self._next == sequence - 1
-        yield Finding(log_id, self._next, "is missing" if few else f"and those up to {sequence - 1} are missing")
+        one = self._next == sequence - 1
+        yield Finding(log_id, self._next, "is missing" if one else f"and those up to {sequence - 1} are missing")
         self._next = sequence + 1
 
     def _faults(self, event: Stored) -> Iterator[str]:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+import orjson
+
 from server.core import budgets, counts, events
 from server.core import columns as columns_
 from server.core.budgets import Budget
@@ -74,15 +76,17 @@ async def create(tx: Tx, *, caller: Caller, declaration: Declaration) -> Dataset
     """Declare a dataset; declaring it again, alike, returns it unchanged. Raises InvalidFields, DatasetExists."""
     if faults := tuple(Fault(f"dataset.{fault.field}", fault.description) for fault in faults_of(declaration)):
         raise InvalidFields(faults)
-    dataset, _ = await _declare(tx, organization_id=caller.tenant, declaration=declaration)
+    dataset, _ = await _declare(tx, actor=caller, organization_id=caller.tenant, declaration=declaration)
     return dataset
 
 
-async def apply(tx: Tx, *, organization_id: int, declarations: Sequence[Declaration]) -> list[tuple[Dataset, bool]]:
+async def apply(
+    tx: Tx, *, actor: Caller, organization_id: int, declarations: Sequence[Declaration]
+) -> list[tuple[Dataset, bool]]:
     """Declare all or none, and return each with whether it is new. Raises InvalidFields, DatasetExists."""
     if faults := tuple(faults_of_all(declarations)):
         raise InvalidFields(faults)
-    return [await _declare(tx, organization_id=organization_id, declaration=one) for one in declarations]
+    return [await _declare(tx, actor=actor, organization_id=organization_id, declaration=one) for one in declarations]
 
 
 async def get(tx: Tx, *, caller: Caller, name: str) -> Dataset:
@@ -162,7 +166,7 @@ async def _counting_for(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None
     return await lease_holder(tx, caller=caller, task_id=task_id, attempt=attempt)
 
 
-async def _declare(tx: Tx, *, organization_id: int, declaration: Declaration) -> tuple[Dataset, bool]:
+async def _declare(tx: Tx, *, actor: Caller, organization_id: int, declaration: Declaration) -> tuple[Dataset, bool]:
     name, columns = declaration.name, columns_.to_json(declaration.columns)
     found = await store.by_name(tx, organization_id=organization_id, name=name)
     if found is None:
@@ -174,6 +178,14 @@ async def _declare(tx: Tx, *, organization_id: int, declaration: Declaration) ->
             buckets_per_user=declaration.buckets_per_user,
             budget_epsilon=budgets.DEFAULT.epsilon_units,
             secret=secrets.token_bytes(SECRET_BYTES),
+        )
+        await events.record(
+            tx,
+            organization_id=organization_id,
+            actor=actor,
+            action="dataset.declared",
+            object=events.Object("dataset", name),
+            after={"columns": orjson.loads(columns), "buckets_per_user": declaration.buckets_per_user},
         )
         return _dataset(added), True
     if (found.columns, found.buckets_per_user) != (columns, declaration.buckets_per_user):

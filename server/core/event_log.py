@@ -4,15 +4,17 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from server.core import chain, organizations
-from server.core.caller import Caller
+from server.core.caller import Caller, Role
 from server.core.errors import invalid
 from server.core.events import Event, Object, event_of, log_id_of, record
 from server.core.pages import Page, read_page, unknown_token
 from server.store import events as store
-from server.store.engine import Tx
+from server.store.engine import Head, Tx
 from server.store.events import HOUSE, Log
 
 MAX_FILTER = 1000  # characters
+HOUSE_ITSELF = Caller("house", Role.OPERATOR, None, "", "", "house")
+Told = dict[str, Any] | None
 
 
 class Filters(NamedTuple):
@@ -58,6 +60,16 @@ async def progress(tx: Tx, *, logs: Collection[int | None]) -> dict[int | None, 
     """Return the last numbers of these logs, whosever they are: for telling that they grew, and nothing else."""
     found = await store.positions(tx, [log_id_of(each) for each in logs])
     return {None if log_id == HOUSE else log_id: sequence for log_id, sequence in found}
+
+
+async def note(tx: Tx, *, log: int, action: str, about: str, before: Told = None, after: Told = None) -> Head:
+    """Record in a log, named by its id, what became of the log itself, and return its new head."""
+    owner = None if log == HOUSE else log
+    itself = Object("event_log", about)
+    await record(
+        tx, organization_id=owner, actor=HOUSE_ITSELF, action=action, object=itself, before=before, after=after
+    )
+    return tx.heads[log]
 
 
 async def accept(tx: Tx, *, caller: Caller, organization: str, reason: str) -> int:

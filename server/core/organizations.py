@@ -48,8 +48,16 @@ class Organization(NamedTuple):
     reason_mode: ReasonMode  # of changes of its rules
 
 
+async def establish(tx: Tx, *, caller: Caller, name: str) -> Organization:
+    """Add an organization, and tell of it in the house's log. Raises InvalidFields, OrganizationExists."""
+    created = await create(tx, name=name)
+    about = events.Object("organization", name)
+    await events.record(tx, organization_id=None, actor=caller, action="organization.created", object=about)
+    return created
+
+
 async def create(tx: Tx, *, name: str) -> Organization:
-    """Add an organization. Raises InvalidFields, OrganizationExists."""
+    """Add an organization, without an event. Raises InvalidFields, OrganizationExists."""
     check_name(name)
     if await store.by_name(tx, name):
         raise OrganizationExists(name)

@@ -27,7 +27,9 @@ class OrganizationServicer(organizations_pb2_grpc.OrganizationServiceServicer):
 
     async def CreateOrganization(self, request: pb.CreateOrganizationRequest, context: Context) -> pb.Organization:  # noqa: ARG002, N802 - as generated.
         """Add an organization."""
-        organization = await self._store.write(organizations.create, name=request.organization.name)
+        organization = await self._store.write(
+            organizations.establish, caller=current_caller(), name=request.organization.name
+        )
         return organization_to_proto(organization)
 
     async def GetOrganization(self, request: pb.GetOrganizationRequest, context: Context) -> pb.Organization:  # noqa: ARG002, N802 - as generated.

@@ -231,7 +231,7 @@ async def positions(tx: Tx, log_ids: Collection[int]) -> list[Place]:
 
 async def at(tx: Tx, places: Collection[Place]) -> dict[int, bytes | None]:
     """Return the digest of what is at these places, one of each log, by log; None: nothing is there."""
-    return dict(await tx.all(_AT, places=_list(places)))
+    return {found.log_id: found.digest for found in await tx.all(_AT, places=_list(places))}
 
 
 async def beyond(tx: Tx, places: Collection[Place], *, host: str | None) -> list[Beyond]:

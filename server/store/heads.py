@@ -39,6 +39,7 @@ class Heads:
         self._path = folder / "events.heads"
         self._key_path = folder / "events.key"
         self._lock = folder / "events.lock"
+        self._turn = folder / "events.start"
         self._compact_bytes = COMPACT_BYTES
         self._key = b""  # not read yet
 
@@ -82,6 +83,12 @@ class Heads:
         with self._alone():
             self._rewrite(_last(self._lines()) | {head.log_id: head})
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until no other process of this host looks after what is not acknowledged, and keep others from it."""
+        with self._held(self._turn):
+            yield
+
     def _rewrite(self, heads: Mapping[int, Head]) -> None:
         content = b"".join(map(self._line, heads.values()))
         _write(self._path, content)
@@ -113,14 +120,19 @@ class Heads:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other processes and threads out, and have the key, which is made at the first time."""
+        with self._held(self._lock):
+            if not self._key:
+                if not self._key_path.exists():
+                    _write(self._key_path, secrets.token_bytes(KEY_BYTES))
+                self._key = self._key_path.read_bytes()
+            yield
+
+    @contextmanager
+    def _held(self, lock: Path) -> Iterator[None]:
         try:
-            file = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                if not self._key:
-                    if not self._key_path.exists():
-                        _write(self._key_path, secrets.token_bytes(KEY_BYTES))
-                    self._key = self._key_path.read_bytes()
                 yield
             finally:
                 os.close(file)

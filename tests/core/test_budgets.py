@@ -102,7 +102,7 @@ async def test_a_change_leaves_an_event_with_both_budgets(store, acme):
     await answer_to(store, acme, ASKING)
     assert (await set_budget(store, 30)).epsilon == 30
     await set_budget(store, 30)
-    [event] = await store.read(events.page, organization_id=acme.tenant, after=0, most=10)
+    _declared, event = await store.read(events.page, organization_id=acme.tenant, after=0, most=10)
     assert (event.action, event.object) == ("dataset.budget_set", events.Object("dataset", "heights"))
     assert (event.before, event.after) == ({"epsilon": 20.0}, {"epsilon": 30.0})
     assert (await budget(store, acme)).spent.epsilon == 0.5

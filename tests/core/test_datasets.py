@@ -91,7 +91,7 @@ async def test_several_are_declared_all_or_none(store):
     await dataset(store, acme, "b", size="float")
     with pytest.raises(DatasetExists):
         await store.write(
-            datasets.apply, organization_id=acme.tenant, declarations=[declaration("a"), declaration("b")]
+            datasets.apply, actor=acme, organization_id=acme.tenant, declarations=[declaration("a"), declaration("b")]
         )
     assert [one.name for one in await store.read(datasets.of_organization, organization_id=acme.tenant)] == ["b"]
 
@@ -100,7 +100,7 @@ async def test_one_application_cannot_name_a_dataset_twice(store):
     acme = await organization(store)
     with pytest.raises(InvalidFields) as refusal:
         await store.write(
-            datasets.apply, organization_id=acme.tenant, declarations=[declaration("a"), declaration("a")]
+            datasets.apply, actor=acme, organization_id=acme.tenant, declarations=[declaration("a"), declaration("a")]
         )
     assert paths(refusal) == ["datasets[1].name"]
 
@@ -135,8 +135,9 @@ async def erase(store, caller, user, name="heights"):
     return await store.write(datasets.erase_user, actor=caller, organization_id=caller.tenant, name=name, user_id=user)
 
 
-async def log(store, caller):
-    return await store.read(events.page, organization_id=caller.organization_id, after=0, most=100)
+async def log(store, caller, *, action="dataset.user_erased"):
+    told = await store.read(events.page, organization_id=caller.organization_id, after=0, most=100)
+    return [event for event in told if event.action == action]
 
 
 async def test_erasing_a_user_takes_all_of_its_rows_and_none_of_others(store):
@@ -147,6 +148,16 @@ async def test_erasing_a_user_takes_all_of_its_rows_and_none_of_others(store):
     erased = await erase(store, acme, "anna")
     assert erased == await store.read(datasets.get, caller=acme, name="heights")
     assert Counter(row.user_id for row in await kept_rows(store)) == {"anna": 6, "anna ": 9, "Anna": 9, "bert": 9}
+
+
+async def test_a_dataset_s_declaration_is_told_once(store):
+    acme = await organization(store)
+    for _ in range(2):
+        await dataset(store, acme)
+    (event,) = await log(store, acme, action="dataset.declared")
+    assert (event.actor_id, event.object, event.before) == (acme.credential_id, events.Object("dataset", "heights"), None)
+    assert event.after["buckets_per_user"] == 1
+    assert [column["name"] for column in event.after["columns"]] == ["height"]
 
 
 async def test_erasing_moves_the_dataset_on_and_is_told_without_the_user(store):
@@ -169,7 +180,7 @@ async def test_erasing_somebody_unknown_cannot_be_told_from_erasing_a_user(store
     nameless = {"name": "", "create_time": 0}
     assert known._replace(**nameless) == unknown._replace(**nameless)
     one, two = await log(store, acme)
-    assert one[2:5] + one[6:] == two[2:5] + two[6:]
+    assert one[2:5] + one[6:-1] == two[2:5] + two[6:-1]
     assert (await erase(store, acme, "anna", "one")).version == 3
 
 
