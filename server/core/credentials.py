@@ -4,7 +4,7 @@ import hashlib
 import re
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import orjson
@@ -222,7 +222,8 @@ async def found_organization(tx: Tx, *, caller: Caller, name: str, digest: bytes
         user_id="",
         expire_time=None,
     )
-    await _tell(tx, caller, "credential.created", await get(tx, caller=caller, credential_id=credential_id))
+    founder = replace(caller, organization_id=None, organization="")  # It may be of another organization.
+    await _tell(tx, founder, "credential.created", await get(tx, caller=founder, credential_id=credential_id))
     return created
 
 

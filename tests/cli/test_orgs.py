@@ -15,7 +15,7 @@ from tests.cli.commands import BOTH
 
 def test_a_created_organization_is_listed(taskhouse):
     [created] = taskhouse.json("orgs", "create", "b")
-    assert set(created) == {"name", "create_time", "sharing", "token"}
+    assert {"name", "create_time", "sharing", "token"} <= set(created)
     assert created["sharing"] is False
     taskhouse("orgs", "create", "a")
     assert [each["name"] for each in taskhouse.json("orgs", "list")] == ["a", "b"]
@@ -23,9 +23,9 @@ def test_a_created_organization_is_listed(taskhouse):
 
 def test_people_get_an_aligned_table(acme):
     title, row = acme("orgs", "list").out.splitlines()
-    assert title.split() == ["NAME", "CREATED", "SHARING"]
+    assert title.split()[:3] == ["NAME", "CREATED", "SHARING"]
     assert row.startswith("acme  20")
-    assert row.endswith("off")
+    assert row[title.index("SHARING") :].split()[0] == "off"
 
 
 def test_an_organization_comes_with_a_token_that_is_shown_once_and_may_be_chosen(taskhouse):
