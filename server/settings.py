@@ -5,6 +5,7 @@ A command's own options come first, then TASKHOUSE_… in the environment, then 
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -137,6 +138,9 @@ class Settings(BaseSettings):
     )
     strict_filters: bool = Field(
         default=False, description="Whether the monarc API refuses filters on fields that it does not know."
+    )
+    rudder_deprecated: dict[Annotated[int, Field(ge=2, le=4)], date] = Field(
+        {}, description='Versions of the rudder API that are deprecated, and since when, as {"2": "2026-01-31"}.'
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 

@@ -1,7 +1,10 @@
 """Puts the parts together; the only file that sees every room."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from types import MappingProxyType
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -14,6 +17,9 @@ from server.rest.aircloak import AircloakDoor, AircloakServicer
 from server.rest.health import HealthServicer
 from server.rest.monarc import MonarcServicer
 from server.rest.monarc_door import MonarcDoor
+from server.rest.rudder import RudderServicer
+from server.rest.rudder_calls import Versions
+from server.rest.rudder_door import RudderDoor
 from server.rpc.door import Door
 from server.rpc.interceptor import Interceptor
 from server.services.accounts import AccountServicer
@@ -30,7 +36,7 @@ from server.services.sweeping import Sweeping
 from server.services.tasks import TaskServicer
 from server.services.work import WorkServicer
 from server.store.engine import Store
-from taskhouse.rest.v1 import aircloak_pb2_grpc, monarc_pb2_grpc
+from taskhouse.rest.v1 import aircloak_pb2_grpc, monarc_pb2_grpc, rudder_pb2_grpc
 from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
     accounts_pb2,
@@ -107,12 +113,14 @@ def build_server(
     reflect: bool = True,
     api_key_authentication: bool = True,
     strict_filters: bool = False,
+    rudder_deprecated: Mapping[int, date] = MappingProxyType({}),
 ) -> Server:
     """Return a server for `address`, a unix socket ("unix:/path"). Start it with `server.grpc.start()`."""
     typed = TypedDoor()
     doors: dict[str, Door] = {
         "taskhouse.rest.v1.AircloakService": AircloakDoor(),
         "taskhouse.rest.v1.MonarcService": MonarcDoor(is_open=not api_key_authentication),
+        "taskhouse.rest.v1.RudderService": RudderDoor(),
     }
     interceptor = Interceptor(
         doors=doors,
@@ -135,6 +143,7 @@ def build_server(
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
     monarc = MonarcServicer(store, strict_filters=strict_filters)
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
+    rudder_pb2_grpc.add_RudderServiceServicer_to_server(RudderServicer(store, Versions(rudder_deprecated)), add)
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(store), add)
     catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(CatalogueServicer(store), add)
     changes_pb2_grpc.add_ChangeRequestServiceServicer_to_server(ChangeRequestServicer(store), add)

@@ -25,6 +25,9 @@ _MONARC_ADMIN = frozenset({Role.MONARC_ADMIN})
 _MONARC_WRITE = frozenset({Role.MONARC_WRITE, Role.MONARC_ADMIN, Role.STRANGER})
 _MONARC_READ = _MONARC_WRITE | {Role.MONARC_READ}
 
+_RUDDER_WRITE = frozenset({Role.RUDDER_WRITE})
+_RUDDER_READ = frozenset({Role.RUDDER_READ, Role.RUDDER_WRITE})
+
 PERMISSIONS = MappingProxyType(
     {
         "/taskhouse.rest.v1.AircloakService/BulkInsert": frozenset({Role.UPLOAD_ANY}),
@@ -52,6 +55,18 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.v1.ChangeRequestService/GetChangeRequest": _READ | {Role.ADMIN},
         "/taskhouse.v1.ChangeRequestService/ListChangeRequests": _READ | {Role.ADMIN},
         "/taskhouse.v1.ChangeRequestService/UpdateChangeRequest": _WRITE | {Role.ADMIN},
+        "/taskhouse.rest.v1.RudderService/AcceptChangeRequest": _RUDDER_WRITE,
+        "/taskhouse.rest.v1.RudderService/AnswerOther": _RUDDER_READ,
+        "/taskhouse.rest.v1.RudderService/CreateRule": _RUDDER_WRITE,
+        "/taskhouse.rest.v1.RudderService/DeclineChangeRequest": _RUDDER_WRITE,
+        "/taskhouse.rest.v1.RudderService/DeleteRule": _RUDDER_WRITE,
+        "/taskhouse.rest.v1.RudderService/GetChangeRequest": _RUDDER_READ,
+        "/taskhouse.rest.v1.RudderService/GetInfo": _RUDDER_READ,
+        "/taskhouse.rest.v1.RudderService/GetRule": _RUDDER_READ,
+        "/taskhouse.rest.v1.RudderService/ListChangeRequests": _RUDDER_READ,
+        "/taskhouse.rest.v1.RudderService/ListRules": _RUDDER_READ,
+        "/taskhouse.rest.v1.RudderService/UpdateChangeRequest": _RUDDER_WRITE,
+        "/taskhouse.rest.v1.RudderService/UpdateRule": _RUDDER_WRITE,
         "/taskhouse.v1.CredentialService/CreateKey": _ADMIN | _OPERATE,
         "/taskhouse.v1.CredentialService/CreateToken": _ADMIN | _OPERATE,
         "/taskhouse.v1.CredentialService/GetCredential": _ADMIN | _OPERATE,
