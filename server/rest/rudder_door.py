@@ -177,6 +177,7 @@ _LEAST = {
     "reason": MIN_REASON,
 }
 """What has a least number of characters."""
+_WHOLE = "is not a valid RuleTarget"  # the end of a sentence that names what it is about
 _KEYS = {
     "rule.display_name": "displayName",
     "rule.short_description": "shortDescription",
@@ -209,6 +210,8 @@ def _told(call: Call, fault: Fault) -> str:
         return f"{value} must be at least have a {_LEAST[fault.field]} character size"
     if fault.field == "rule.display_name" and fault.kind is FaultKind.MISSING:
         return "there is no value for displayName"
+    if fault.description.endswith(_WHOLE):
+        return fault.description
     name, sep, rest = fault.field.partition("[")
     key = _KEYS.get(name, name.rpartition(".")[2])
     return f"{key}{sep}{rest} {fault.description}"
