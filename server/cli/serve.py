@@ -48,7 +48,6 @@ async def _serve(settings: Settings, path: Path) -> None:
         reflect=settings.reflection,
         api_key_authentication=settings.api_key_authentication,
         strict_filters=settings.strict_filters,
-        rudder_deprecated=settings.rudder_deprecated,
         public_url=settings.public_url,
         max_unfinished_tasks=settings.max_unfinished_tasks,
         rudder_deprecated=settings.rudder_deprecated,
