@@ -1,0 +1,116 @@
+"""Verifying the event logs, in a database that somebody may have written to."""
+
+import asyncio
+
+import pytest
+
+from server.services import sealing
+from server.services.sealing import settle
+from server.services.verification import MOST_TOLD, verify
+from server.store.heads import Heads
+from server.store.opening import open_store
+from tests.services.event_logs import GONE, filled, findings, record, tamper
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr(sealing, "GRACE_SECONDS", 0.1)
+
+
+@pytest.fixture
+def heads(tmp_path) -> Heads:
+    return Heads(tmp_path)
+
+
+async def test_logs_that_nobody_touched_are_good_also_while_the_house_writes_to_them(store, elsewhere, heads):
+    acme = await filled(store)
+    verdict = await verify(store, heads, is_sole=True)
+    assert (verdict.is_good, verdict.logs, verdict.events) == (True, 2, 10)
+    writing = asyncio.gather(*(one.write(record, acme, number) for number, one in enumerate((store, elsewhere) * 20)))
+    verdicts = [await verify(store, heads, is_sole=True) for _ in range(5)]
+    await writing
+    assert [verdict.findings for verdict in verdicts] == [[]] * 5
+    assert (await verify(store, heads, is_sole=True)).events == 50
+
+
+@pytest.mark.parametrize(
+    ("statement", "where"),
+    [
+        ("UPDATE events SET reason = 'none' WHERE log_id = {acme} AND sequence = 2", 2),
+        ("UPDATE events SET event_time = event_time + 1 WHERE log_id = {acme} AND sequence = 1", 1),
+        ("UPDATE events SET before = '{{}}' WHERE log_id = {acme} AND sequence = 5", 5),
+        ("UPDATE events SET host = '' WHERE log_id = {acme} AND sequence = 3", 3),
+        ("DELETE FROM events WHERE log_id = {acme} AND sequence = 3", 3),
+        ("DELETE FROM events WHERE log_id = {acme} AND sequence = 5", 5),
+        ("DELETE FROM events WHERE log_id = {acme}", 1),
+        ("UPDATE events SET sequence = 9 WHERE log_id = {acme} AND sequence = 5", 5),
+        ("UPDATE events SET sequence = -1 WHERE log_id = {acme} AND sequence = 1", -1),
+        ("UPDATE events SET log_id = 77 WHERE log_id = {acme} AND sequence = 4", 4),
+        ("UPDATE event_logs SET last_sequence = 3 WHERE id = {acme}", 5),
+        ("UPDATE event_logs SET last_sequence = 8 WHERE id = {acme}", 6),
+        ("DELETE FROM event_logs WHERE id = {acme}", None),
+    ],
+)
+async def test_what_was_done_in_the_database_is_found_where_it_was_done(store, heads, address, statement, where):
+    acme = await filled(store)
+    await tamper(address, statement, acme=acme)
+    assert (acme, where) in await findings(store, heads)
+
+
+async def test_a_log_that_was_deleted_without_a_trace_is_found_by_its_head(store, heads, address):
+    acme = await filled(store)
+    await tamper(address, *GONE, acme=acme)
+    assert await findings(store, heads) == [(acme, 1)]
+
+
+async def test_a_log_that_is_wrong_everywhere_is_not_told_event_by_event(store, heads, address):
+    acme = await filled(store, 50)
+    await tamper(address, "UPDATE events SET actor_name = 'Bert' WHERE log_id = {acme}", acme=acme)
+    verdict = await verify(store, heads, is_sole=True)
+    assert len(verdict.findings) == MOST_TOLD
+    assert sum(verdict.untold.values()) >= 50 - MOST_TOLD
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("value", ["CAST(x'ff41' AS TEXT)", "x'4142'", "17"])
+async def test_what_is_no_text_is_found_in_a_column_of_texts(store, heads, address, value):
+    acme = await filled(store)
+    statement = "UPDATE events SET object_id = VALUE WHERE log_id = {acme} AND sequence = 2"
+    await tamper(address, statement.replace("VALUE", value), acme=acme)
+    assert (acme, 2) in await findings(store, heads)
+    assert {log_id for log_id, _ in await findings(store, heads)} == {acme}
+
+
+async def test_heads_that_somebody_wrote_are_told(store, heads, tmp_path):
+    await filled(store)
+    path = tmp_path / "events.heads"
+    path.write_bytes(path.read_bytes().replace(b" 5 ", b" 4 "))
+    verdict = await verify(store, heads, is_sole=True)
+    assert not verdict.is_good
+    assert "was not written by this house" in verdict.heads_fault
+
+
+async def test_heads_that_were_removed_leave_events_that_nobody_acknowledged(store, heads, tmp_path):
+    acme = await filled(store)
+    (tmp_path / "events.heads").unlink()
+    assert await findings(store, heads) == [(0, 1), (acme, 1)]
+
+
+async def test_another_key_is_told_where_no_other_host_may_write(store, tmp_path_factory):
+    await filled(store, 1)
+    stranger = Heads(tmp_path_factory.mktemp("other"))
+    assert not (await verify(store, stranger, is_sole=True)).is_good
+    assert (await verify(store, stranger, is_sole=False)).is_good
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)  # SQLite's only host is where its file is.
+async def test_hosts_of_one_database_keep_heads_of_their_own(store, heads, address, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("other")
+    acme = await filled(store)
+    other = await open_store(address, folder)
+    await asyncio.gather(*(one.write(record, acme, number) for number, one in enumerate((store, other) * 10)))
+    await other.close()
+    for kept in (heads, Heads(folder)):
+        assert (await verify(store, kept, is_sole=False)).is_good
+    await settle(store, Heads(folder), is_sole=False)
+    assert Heads(folder).read()[0].sequence == heads.read()[0].sequence == 5
