@@ -15,17 +15,18 @@ from tests.cli.commands import BOTH
 
 def test_a_created_organization_is_listed(taskhouse):
     [created] = taskhouse.json("orgs", "create", "b")
-    assert {"name", "create_time", "sharing", "token"} <= set(created)
-    assert created["sharing"] is False
+    assert set(created) == {"name", "create_time", "sharing", "workflow", "reason_mode", "token"}
+    assert (created["sharing"], created["workflow"]) == (False, False)
+    assert created["reason_mode"] == "REASON_MODE_OPTIONAL"
     taskhouse("orgs", "create", "a")
     assert [each["name"] for each in taskhouse.json("orgs", "list")] == ["a", "b"]
 
 
 def test_people_get_an_aligned_table(acme):
     title, row = acme("orgs", "list").out.splitlines()
-    assert title.split()[:3] == ["NAME", "CREATED", "SHARING"]
+    assert title.split() == ["NAME", "CREATED", "SHARING", "WORKFLOW", "REASON"]
     assert row.startswith("acme  20")
-    assert row[title.index("SHARING") :].split()[0] == "off"
+    assert row[title.index("SHARING") :].split() == ["off", "off", "optional"]
 
 
 def test_an_organization_comes_with_a_token_that_is_shown_once_and_may_be_chosen(taskhouse):
@@ -46,6 +47,16 @@ def test_an_organization_shares_and_stops_sharing(acme):
         assert [each["sharing"] for each in acme.json("orgs", "list")] == [shares]
     assert "There is no organization nope" in acme("orgs", "set", "nope", "--sharing", "on").told
     assert "give what is to be set" in acme("orgs", "set", "acme").told
+
+
+def test_an_organization_says_how_its_rules_are_reviewed(acme):
+    [changed] = acme.json("orgs", "set", "acme", "--workflow", "on", "--reason", "mandatory")
+    assert (changed["workflow"], changed["reason_mode"]) == (True, "REASON_MODE_MANDATORY")
+    [changed] = acme.json("orgs", "set", "acme", "--reason", "disabled")
+    assert (changed["workflow"], changed["reason_mode"]) == (True, "REASON_MODE_DISABLED")
+    assert acme.json("orgs", "list") == [changed]
+    assert acme("orgs", "list").out.splitlines()[1].split()[-3:] == ["off", "on", "disabled"]
+    assert "'sometimes' is not one of" in acme("orgs", "set", "acme", "--reason", "sometimes").told
 
 
 def test_the_first_command_of_a_house_makes_it_for_its_owner_alone(taskhouse, tmp_path):

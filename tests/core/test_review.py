@@ -14,10 +14,10 @@ from server.core.errors import Refusal
 from server.store.opening import open_store
 from tests.core import reviewed
 
-EXAMPLES, STEPS = 20, 40
-IDS, NAMES, TEXTS = (st.sampled_from(values) for values in (["r", "s"], ["Rule one", "Rule two"], ["a", "b"]))
+EXAMPLES, STEPS = 40, 30
+IDS, NAMES, TEXTS = map(st.sampled_from, (["r", "s"], ["Rule one", "Rule two", "Rule three"], ["a", "b"]))
 STATES = st.sampled_from([ChangeState.PENDING_DEPLOYMENT, ChangeState.DEPLOYED, ChangeState.CANCELLED])
-NUMBERS = st.integers(1, 6)
+BACK = st.integers(0, 3)
 
 
 class Known(NamedTuple):
@@ -50,6 +50,8 @@ class Reviewed(RuleBasedStateMachine):
         self.asked: list[Asked] = []
         self.versions = count(1)
         self.events = 0
+        for rule_id, rule_name in (("r", "Rule one"), ("s", "Rule two")):
+            self.create(rule_id, rule_name, None)
 
     @rule(rule_id=IDS, name=NAMES, text=st.none() | TEXTS)
     def create(self, rule_id, name, text):
@@ -73,13 +75,14 @@ class Reviewed(RuleBasedStateMachine):
     def delete(self, rule_id):
         self.revise(rule_id, reviewed.delete(self.store, self.caller, rule_id), None)
 
-    @rule(number=NUMBERS, state=STATES)
-    def step(self, number, state):
+    @rule(back=BACK, state=STATES)
+    def step(self, back, state):
+        number = len(self.asked) + 1 - back  # One of the last three, or one that there is not.
         if state is ChangeState.CANCELLED:
             call = reviewed.decline(self.store, self.caller, number)
         else:
             call = reviewed.accept(self.store, self.caller, number, state)
-        asked = self.asked[number - 1] if number <= len(self.asked) else None
+        asked = self.asked[number - 1] if 0 < number <= len(self.asked) else None
         if not self.workflow:
             self.expect("WorkflowDisabled", call)
         elif asked is None:
@@ -97,7 +100,7 @@ class Reviewed(RuleBasedStateMachine):
             if state is ChangeState.DEPLOYED:
                 self.put(asked.rule_id, asked.after)
 
-    @rule(workflow=st.booleans())
+    @rule(workflow=st.sampled_from([True, True, True, False]))
     def switch(self, workflow):
         self.run(reviewed.setting(self.store, self.name, workflow=workflow))
         self.workflow = workflow

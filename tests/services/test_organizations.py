@@ -91,6 +91,25 @@ async def test_an_admin_shares_its_organization_s_stats_and_nobody_else_s(stub, 
         assert raised.value.code() is code
 
 
+async def test_an_admin_says_how_changes_of_rules_are_reviewed(stub, store):
+    await store.write(organizations.create, name="a")
+    admin = await bearer(store, "a")
+
+    def reviewing(*paths, **settings):
+        return pb.UpdateOrganizationRequest(
+            organization=pb.Organization(name="a", **settings), update_mask=FieldMask(paths=paths)
+        )
+
+    asked = reviewing("workflow", "reason_mode", workflow=True, reason_mode=pb.REASON_MODE_MANDATORY, sharing=True)
+    changed = await stub.UpdateOrganization(asked, metadata=admin)
+    assert (changed.workflow, changed.reason_mode, changed.sharing) == (True, pb.REASON_MODE_MANDATORY, False)
+    assert await stub.GetOrganization(pb.GetOrganizationRequest(organization="a"), metadata=admin) == changed
+    for mode in (pb.REASON_MODE_UNSPECIFIED, 99):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.UpdateOrganization(reviewing("reason_mode", reason_mode=mode), metadata=admin)
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_an_admin_does_not_see_other_organizations(stub, store):
     for name in ("a", "b"):
         await store.write(organizations.create, name=name)
