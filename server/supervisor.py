@@ -5,26 +5,28 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import IO
 
 from server.journal import Journal
+from server.stderr import flush, say
 
 FATAL = "taskhouse: "  # How every command of the house begins the one line that says why it ends.
 TICK_SECONDS = 0.05
 SPARE_SECONDS = 5.0  # What a part may take besides its grace: to commit, to say goodbye.
 FIRST_BACK_OFF, MOST_BACK_OFF = 0.1, 10.0  # Seconds until a part starts again, doubled with each death.
 HEALTHY_SECONDS = 30.0  # A part that answered for so long and then dies has its first back-off again.
+LAST_SECONDS = 1.0  # What taking in, or writing, the last words may take.
 START_SECONDS = 30.0  # What the first start may take; machines can be slow.
 PR_SET_PDEATHSIG = 1
-_LAST_WORDS = re.compile(r" edge critical: (.*)")  # Envoy's, in the format that server/edge.py gives it.
+_LAST_WORDS = re.compile(r" edge critical: (?:error `)?(.*?)(?:` initializing config .*)?$")
+"""Envoy's, in the format that server/edge.py gives it. It ends some in text that differs from start to start."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -97,11 +99,13 @@ class Part:
         return self.ready.is_set()
 
     def end(self) -> str | None:
-        """Say how it ended, and why if it said so; None while it runs."""
+        """Say how it ended, and why if it said so; None while it runs. What it had started itself is ended, too."""
         if self.process is None or (code := self.process.poll()) is None:
             return None
+        self._kill_all(self.process.pid)
+        deadline = time.monotonic() + LAST_SECONDS
         for pump in self.pumps:
-            pump.join(timeout=1)
+            pump.join(max(0.0, deadline - time.monotonic()))
         ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return ended + (f": {self.reason}" if self.reason else "")
 
@@ -121,10 +125,15 @@ class Part:
             self.process.terminate()
 
     def kill(self) -> None:
-        """Send SIGKILL, if it runs, and wait for its end."""
+        """Send SIGKILL to it and to what it has started, and wait for its end."""
         if self.process:
-            self.process.kill()
+            self._kill_all(self.process.pid)
             self.process.wait()
+
+    @staticmethod
+    def _kill_all(leader: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 class Nurse:
@@ -229,13 +238,22 @@ class House:
         The worker has this grace (seconds), and then the servers have it; asked to stop again, all are killed at once.
         """
         if self._guest:
-            self._guest.terminate()
-            self._guest.wait()
+            self._dismiss(self._guest)
         if self.edge.runs:
             self._drain_edge()
         self._end([self.worker], grace + SPARE_SECONDS)
         self._end(self.servers, grace + SPARE_SECONDS)
         self._end([self.edge], SPARE_SECONDS)
+        flush(within=LAST_SECONDS)
+
+    def _dismiss(self, guest: "subprocess.Popen[bytes]") -> None:
+        guest.terminate()
+        deadline = time.monotonic() + SPARE_SECONDS
+        while guest.poll() is None:
+            if self._asked > 1 or time.monotonic() > deadline:
+                guest.kill()
+                guest.wait()
+            time.sleep(TICK_SECONDS)
 
     def _end(self, parts: list[Part], within: float) -> None:
         for part in parts:
@@ -247,19 +265,10 @@ class House:
                 for part in running:
                     part.kill()
                     say(f"{FATAL}{part.name} {'was' if hurried else 'did not stop in time and was'} killed\n")
-                return
+                break
             time.sleep(TICK_SECONDS)
-
-
-def say(line: str) -> None:
-    """Write to standard error; once nobody reads it any more, nowhere: the house goes on."""
-    if sys.stderr is None:  # It was closed from the start.
-        return
-    try:
-        sys.stderr.write(line)
-        sys.stderr.flush()
-    except OSError:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process runs.
+        for part in parts:
+            part.end()
 
 
 def _die_with(parent: int) -> None:

@@ -20,8 +20,9 @@ from server.journal import Journal
 from server.listeners import listening
 from server.settings import OFF, Settings, load, split_address
 from server.sockets import admin_socket, clear, server_socket
+from server.stderr import say
 from server.store import migrate
-from server.supervisor import FATAL, TICK_SECONDS, House, Part, PartFailed, say
+from server.supervisor import FATAL, TICK_SECONDS, House, Part, PartFailed
 
 FRUGAL = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
 """Python's own allocator keeps a megabyte for a few live bytes in it; after large uploads that doubles a server."""
