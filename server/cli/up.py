@@ -66,8 +66,9 @@ def up(
 def _run(settings: Settings, config: Path | None, *, tour: bool) -> None:
     journal = Journal(settings.data, days=settings.logs_days)
     house = _house(settings, config, journal)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: house.ask_to_stop())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # The last is of a terminal that is closed,
+        if signal.getsignal(number) is not signal.SIG_IGN:  # unless `nohup` was given.
+            signal.signal(number, lambda *_: house.ask_to_stop())
     try:
         house.start()
         if not house.stopping:

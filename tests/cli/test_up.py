@@ -118,7 +118,7 @@ def _read_until(text: str, process: "subprocess.Popen[str]") -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_stop_again_and_again_it_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     process, _ = start(tmp_path / "data")
     parts = [pid for pids in House(tmp_path, ("", 0), ("", 0), process.pid).processes().values() for pid in pids]
