@@ -61,6 +61,13 @@ def _origin(text: str) -> str:
     return text
 
 
+def _public_url(text: str) -> str:
+    text = text.removesuffix("/")
+    if text and not _ORIGIN.fullmatch(text.lower()):
+        raise ValueError("must be the beginning of all addresses, for example https://tasks.example or http://[::1]:80")
+    return text
+
+
 def _database(given: str | DatabaseAddress, info: ValidationInfo) -> DatabaseAddress:
     if isinstance(given, Path | PostgresAddress):
         return given
@@ -80,6 +87,7 @@ def _several(given: object) -> object:
 Address = Annotated[str, AfterValidator(_address)]
 Listener = Annotated[str, AfterValidator(_listener)]
 Database = Annotated[DatabaseAddress, PlainValidator(_database)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 # In the environment lists stand between commas, as people write them there.
 Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], NoDecode, BeforeValidator(_several)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_several)]
@@ -141,6 +149,16 @@ class Settings(BaseSettings):
     )
     rudder_deprecated: dict[Annotated[int, Field(ge=2, le=4)], date] = Field(
         {}, description='Versions of the rudder API that are deprecated, and since when, as {"2": "2026-01-31"}.'
+    )
+    public_url: PublicUrl = Field(
+        "",
+        description="What asapi's callers put before its paths, as https://tasks.example; empty: what each call has.",
+    )
+    max_unfinished_tasks: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="Tasks of an organization that wait or are being done; no more are taken.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 

@@ -10,10 +10,13 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from server.core.admission import Admission
 from server.core.retention import Policy
 from server.identity.authority import Authority
 from server.identity.callers import Callers
 from server.rest.aircloak import AircloakDoor, AircloakServicer
+from server.rest.asapi import AsapiServicer
+from server.rest.asapi_door import AsapiDoor
 from server.rest.health import HealthServicer
 from server.rest.monarc import MonarcServicer
 from server.rest.monarc_door import MonarcDoor
@@ -28,6 +31,7 @@ from server.services.changes import ChangeRequestServicer
 from server.services.credentials import CredentialServicer
 from server.services.datasets import DatasetServicer
 from server.services.door import TypedDoor
+from server.services.events import EventServicer
 from server.services.organizations import OrganizationServicer
 from server.services.results import ResultServicer
 from server.services.rules import RuleServicer
@@ -36,7 +40,7 @@ from server.services.sweeping import Sweeping
 from server.services.tasks import TaskServicer
 from server.services.work import WorkServicer
 from server.store.engine import Store
-from taskhouse.rest.v1 import aircloak_pb2_grpc, monarc_pb2_grpc, rudder_pb2_grpc
+from taskhouse.rest.v1 import aircloak_pb2_grpc, asapi_pb2_grpc, monarc_pb2_grpc, rudder_pb2_grpc
 from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
     accounts_pb2,
@@ -49,6 +53,8 @@ from taskhouse.v1 import (
     credentials_pb2_grpc,
     datasets_pb2,
     datasets_pb2_grpc,
+    events_pb2,
+    events_pb2_grpc,
     organizations_pb2,
     organizations_pb2_grpc,
     results_pb2,
@@ -113,12 +119,15 @@ def build_server(
     reflect: bool = True,
     api_key_authentication: bool = True,
     strict_filters: bool = False,
+    public_url: str = "",
+    max_unfinished_tasks: int = 100_000,
     rudder_deprecated: Mapping[int, date] = MappingProxyType({}),
 ) -> Server:
     """Return a server for `address`, a unix socket ("unix:/path"). Start it with `server.grpc.start()`."""
     typed = TypedDoor()
     doors: dict[str, Door] = {
         "taskhouse.rest.v1.AircloakService": AircloakDoor(),
+        "taskhouse.rest.v1.AsapiService": AsapiDoor(),
         "taskhouse.rest.v1.MonarcService": MonarcDoor(is_open=not api_key_authentication),
         "taskhouse.rest.v1.RudderService": RudderDoor(),
     }
@@ -141,6 +150,8 @@ def build_server(
     health_pb2_grpc.add_HealthServicer_to_server(server.health, add)
     rest_health_pb2_grpc.add_HealthServiceServicer_to_server(HealthServicer(store), add)
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
+    admission = Admission(store, max_unfinished_tasks)
+    asapi_pb2_grpc.add_AsapiServiceServicer_to_server(AsapiServicer(store, admission, public_url), add)
     monarc = MonarcServicer(store, strict_filters=strict_filters)
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
     rudder_pb2_grpc.add_RudderServiceServicer_to_server(RudderServicer(store, Versions(rudder_deprecated)), add)
@@ -149,11 +160,12 @@ def build_server(
     changes_pb2_grpc.add_ChangeRequestServiceServicer_to_server(ChangeRequestServicer(store), add)
     credentials_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(store, authority), add)
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store, server.stopping), add)
+    events_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(store, server.stopping), add)
     organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
     results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store), add)
     rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(store), add)
     stats_pb2_grpc.add_StatServiceServicer_to_server(StatServicer(store), add)
-    tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping), add)
+    tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping, admission), add)
     work_pb2_grpc.add_WorkServiceServicer_to_server(WorkServicer(store, server.stopping), add)
     if reflect:
         reflection.enable_server_reflection(_services(), add)
@@ -169,6 +181,7 @@ def _services() -> tuple[str, ...]:
         changes_pb2,
         credentials_pb2,
         datasets_pb2,
+        events_pb2,
         organizations_pb2,
         results_pb2,
         rules_pb2,

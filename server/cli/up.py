@@ -36,6 +36,7 @@ CLEAR_SECONDS = 10.0  # How long the parts of a house whose `up` was killed may 
 @click.option("--http", metavar="HOST:PORT", help="Plain listener; default: 127.0.0.1:8080.")
 @click.option("--https", metavar="HOST:PORT", help="TLS listener; default: 127.0.0.1:8443.")
 @click.option("--processes", type=int, help="Server processes; default: 1.")
+@click.option("--public-url", metavar="URL", help="What callers of asapi put before its paths; default: as each call.")
 @click.option("--tour", is_flag=True, help="Show the demonstration once the house answers.")
 def up(
     data: Path | None,
@@ -44,6 +45,7 @@ def up(
     http: str | None,
     https: str | None,
     processes: int | None,
+    public_url: str | None,
     *,
     tour: bool,
 ) -> None:
@@ -52,7 +54,8 @@ def up(
     Prints `ready http=… https=…` when every part answers. If a part cannot start, all stop and the exit code is 1; one
     that dies later is started again.
     """
-    settings = load(config, data=data, database=database, http=http, https=https, processes=processes)
+    options = {"data": data, "database": database, "http": http, "https": https, "processes": processes}
+    settings = load(config, **options, public_url=public_url)
     if tour and settings.http == OFF:
         raise click.ClickException("the tour needs the plain listener: give --http HOST:PORT")
     make_data_folder(settings.data)
@@ -94,7 +97,7 @@ def _house(settings: Settings, config: Path | None, journal: Journal) -> House:
             f"server {number}",
             [*us, "serve", *common, "--number", str(number)],
             ready_line=READY,
-            environment=FRUGAL | where,
+            environment=FRUGAL | where | {"TASKHOUSE_PUBLIC_URL": settings.public_url},
         )
         for number in range(settings.processes)
     ]

@@ -95,7 +95,7 @@ def _parameters(action: Action, given: Form, faults: list[Fault]) -> dict[str, s
     for name, values in given.items():
         if name not in lists and len(set(values)) > 1:
             faults.append(Fault(name, "is given several times"))
-        elif text := ",".join(values if name in lists else values[:1]):
+        if text := ",".join(values if name in lists else values[:1]):
             parameters[name] = text
     return parameters
 

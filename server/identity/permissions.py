@@ -11,6 +11,7 @@ PUBLIC = frozenset(
         "/grpc.health.v1.Health/Watch",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/taskhouse.rest.v1.AircloakService/AnswerOther",
+        "/taskhouse.rest.v1.AsapiService/AnswerOther",
         "/taskhouse.rest.v1.HealthService/GetHealth",
         "/taskhouse.rest.v1.MonarcService/AnswerOther",
     }
@@ -21,6 +22,7 @@ _WRITE = frozenset({Role.TOKEN_WRITE, Role.TOKEN_ADMIN})
 _ADMIN = frozenset({Role.ADMIN, Role.TOKEN_ADMIN})
 _OPERATE = frozenset({Role.OPERATOR})
 
+_ASAPI = frozenset({Role.ASAPI_STORE, Role.ASAPI_CHANNEL})
 _MONARC_ADMIN = frozenset({Role.MONARC_ADMIN})
 _MONARC_WRITE = frozenset({Role.MONARC_WRITE, Role.MONARC_ADMIN, Role.STRANGER})
 _MONARC_READ = _MONARC_WRITE | {Role.MONARC_READ}
@@ -34,6 +36,11 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.rest.v1.AircloakService/GetTaskResults": frozenset({Role.WEB_API}),
         "/taskhouse.rest.v1.AircloakService/Insert": frozenset({Role.UPLOAD_USER}),
         "/taskhouse.rest.v1.AircloakService/ListKeys": frozenset({Role.ADMIN, Role.WEB_API}),
+        "/taskhouse.rest.v1.AsapiService/DeregisterAccount": _ASAPI,
+        "/taskhouse.rest.v1.AsapiService/DiscoverServices": _ASAPI,
+        "/taskhouse.rest.v1.AsapiService/GetTaskStatuses": _ASAPI,
+        "/taskhouse.rest.v1.AsapiService/RegisterAccount": _ASAPI,
+        "/taskhouse.rest.v1.AsapiService/SubmitTask": _ASAPI,
         "/taskhouse.v1.AccountService/CreateAccount": _WRITE | {Role.ADMIN},
         "/taskhouse.v1.AccountService/DeleteAccount": _WRITE | {Role.ADMIN},
         "/taskhouse.v1.AccountService/GetAccount": _READ | {Role.ADMIN},
@@ -80,6 +87,8 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.v1.DatasetService/ListDatasets": _READ | {Role.ADMIN},
         "/taskhouse.v1.DatasetService/SetBudget": _OPERATE,
         "/taskhouse.v1.DatasetService/Upload": _WRITE | {Role.UPLOAD_ANY},
+        "/taskhouse.v1.EventService/ListEvents": _ADMIN | _OPERATE,
+        "/taskhouse.v1.EventService/WatchEvents": _ADMIN | _OPERATE,
         "/taskhouse.v1.OrganizationService/CreateOrganization": _OPERATE,
         "/taskhouse.v1.OrganizationService/GetOrganization": _ADMIN | _OPERATE,
         "/taskhouse.v1.OrganizationService/ListOrganizations": _ADMIN | _OPERATE,

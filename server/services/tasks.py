@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from google.rpc import code_pb2, status_pb2
 
 from server.core import tasks
+from server.core.admission import Admission
 from server.core.tasks import Progress, Retrieval, Task, TaskState, Wanted
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
@@ -35,8 +36,9 @@ _ERROR_CODES = {TaskState.FAILED: code_pb2.UNKNOWN, TaskState.CANCELLED: code_pb
 class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
     """Serves tasks to their organization. When `stopping` is set, the streams that watch tasks end."""
 
-    def __init__(self, store: Store, stopping: asyncio.Event) -> None:
+    def __init__(self, store: Store, stopping: asyncio.Event, admission: Admission) -> None:
         self._store = store
+        self._admission = admission
         self._watching = Watching(store, stopping, self._look)
 
     async def _look(self, task_ids: Sequence[str]) -> dict[str, Progress]:
@@ -44,7 +46,9 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:  # noqa: ARG002, N802 - as generated.
         """Store a task."""
-        task = await self._store.write(tasks.create, caller=current_caller(), wanted=_wanted(request))
+        caller = current_caller()
+        full = await self._admission.is_full(caller.tenant)
+        task = await self._store.write(tasks.create, caller=caller, wanted=_wanted(request), full=full)
         return task_to_proto(task)
 
     async def BatchCreateTasks(  # noqa: N802 - as generated.
@@ -53,8 +57,9 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         context: Context,  # noqa: ARG002 - as generated.
     ) -> pb.BatchCreateTasksResponse:
         """Store many tasks."""
-        wanted = [_wanted(one) for one in request.requests]
-        created = await self._store.write(tasks.create_many, caller=current_caller(), wanted=wanted)
+        wanted, caller = [_wanted(one) for one in request.requests], current_caller()
+        full = await self._admission.is_full(caller.tenant, len(wanted))
+        created = await self._store.write(tasks.create_many, caller=caller, wanted=wanted, full=full)
         return pb.BatchCreateTasksResponse(tasks=map(task_to_proto, created))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:  # noqa: ARG002, N802 - as generated.

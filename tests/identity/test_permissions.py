@@ -25,12 +25,15 @@ READ, WRITE, FULL = "read token", "write token", "admin token"
 HOUSE_WRITE, HOUSE_FULL = "write token of the house", "admin token of the house"
 MONARC_READ, MONARC_WRITE, MONARC_FULL = "monarc read token", "monarc write token", "monarc admin token"
 MONARC_HOUSE = "monarc admin token of the house"
+RUDDER_READ, RUDDER_WRITE = "rudder read token", "rudder write token"
 READING, WRITING = {READ, WRITE, FULL}, {WRITE, FULL}
 MANAGING = {ADMIN, FULL, OPERATOR, HOUSE_FULL}
 OPERATING = {OPERATOR, HOUSE_FULL}
 WORKING = {WORKER, HOUSE_WRITE}
 MONARC_WRITING = {MONARC_WRITE, MONARC_FULL, MONARC_HOUSE}
 MONARC_READING = MONARC_WRITING | {MONARC_READ}
+RUDDER_READING, RUDDER_WRITING = {RUDDER_READ, RUDDER_WRITE}, {RUDDER_WRITE}
+ASAPI = {"asapi asstore token", "asapi aschannel token"}
 
 ALLOWED = {
     # "upload_any: /bulk_insert; upload_user: /insert for its own user; web_api: /api/task_results;
@@ -43,6 +46,12 @@ ALLOWED = {
         "AnswerOther": {ANYBODY},
     },
     "taskhouse.rest.v1.HealthService": {"GetHealth": {ANYBODY}},
+    # A token of asapi may do all that asapi has.
+    "taskhouse.rest.v1.AsapiService": {
+        **dict.fromkeys(("DiscoverServices", "RegisterAccount", "DeregisterAccount"), ASAPI),
+        **dict.fromkeys(("SubmitTask", "GetTaskStatuses"), ASAPI),
+        "AnswerOther": {ANYBODY},
+    },
     # "Tokens: `tokens create --api monarc --access read|write|admin`"; "POST organizations (admin)".
     "taskhouse.rest.v1.MonarcService": {
         **dict.fromkeys(("ListStats", "GetStat", "ListOrganizations", "GetOrganization"), MONARC_READING),
@@ -65,6 +74,13 @@ ALLOWED = {
         "GetChangeRequest": READING | {ADMIN},
         "ListChangeRequests": READING | {ADMIN},
         "UpdateChangeRequest": WRITING | {ADMIN},
+    },
+    # "Tokens: … read-only token: only GET and HEAD allowed"; without a token every path is 401, unknown ones too.
+    "taskhouse.rest.v1.RudderService": {
+        **dict.fromkeys(("ListRules", "GetRule", "ListChangeRequests", "GetChangeRequest"), RUDDER_READING),
+        **dict.fromkeys(("CreateRule", "UpdateRule", "DeleteRule", "UpdateChangeRequest"), RUDDER_WRITING),
+        **dict.fromkeys(("AcceptChangeRequest", "DeclineChangeRequest"), RUDDER_WRITING),
+        **dict.fromkeys(("GetInfo", "AnswerOther"), RUDDER_READING),
     },
     # Accounts are their organization's.
     "taskhouse.v1.AccountService": {
@@ -94,6 +110,8 @@ ALLOWED = {
         "CountUsers": WRITING | WORKING,
         "SetBudget": OPERATING,
     },
+    # A log tells what people did, and names them: it is for those who manage them.
+    "taskhouse.v1.EventService": {"ListEvents": MANAGING, "WatchEvents": MANAGING},
     "taskhouse.v1.OrganizationService": {
         "CreateOrganization": OPERATING,
         "GetOrganization": MANAGING,
@@ -138,6 +156,8 @@ TOKENS = {
     HOUSE_WRITE: ("", Role.TOKEN_WRITE), HOUSE_FULL: ("", Role.TOKEN_ADMIN),
     MONARC_READ: ("acme", Role.MONARC_READ), MONARC_WRITE: ("acme", Role.MONARC_WRITE),
     MONARC_FULL: ("acme", Role.MONARC_ADMIN), MONARC_HOUSE: ("", Role.MONARC_ADMIN),
+    RUDDER_READ: ("acme", Role.RUDDER_READ), RUDDER_WRITE: ("acme", Role.RUDDER_WRITE),
+    "asapi asstore token": ("acme", Role.ASAPI_STORE), "asapi aschannel token": ("acme", Role.ASAPI_CHANNEL),
 }  # fmt: skip
 GOOD = [*KEYS, *TOKENS]
 HOUSE = Caller("c", Role.OPERATOR, None, "", "")
@@ -162,8 +182,12 @@ def is_monarc(method) -> bool:
     return "Monarc" in method
 
 
+def is_rudder(method) -> bool:
+    return "Rudder" in method
+
+
 def is_typed(method) -> bool:
-    return not is_aircloak(method) and not is_monarc(method)
+    return not is_aircloak(method) and not is_monarc(method) and not is_rudder(method) and "Asapi" not in method
 
 
 def certificate(digest):
@@ -199,7 +223,7 @@ async def issue_token(store, organization, kind, *, create=credentials.create_to
     made = await store.write(
         create,
         caller=HOUSE,
-        wanted=NewToken(organization=organization, kind=kind, valid_seconds=valid_seconds),
+        wanted=NewToken(organization=organization, kind=kind, display_name="n", valid_seconds=valid_seconds),
         digest=credentials.token_digest(token),
     )
     return made.id, token
@@ -254,6 +278,10 @@ async def test_a_credential_may_do_what_is_its_kind_s_and_nothing_else(house, ou
     else:
         _, token = await issue_token(house, *TOKENS[who])
         presented = ("x-api-key", token) if who in MONARC_READING else bearer(token)
+        if who in ASAPI:
+            presented = ("authorization", f"Token {token}")
+        if who in RUDDER_READING:
+            presented = ("x-api-token", token)
     found = {method: await outcome(method, presented) for method in METHODS}
     allowed = {method for method, ended in found.items() if ended.code not in REFUSED}
     assert allowed == {method for method, whose in CALLS.items() if whose & {who, ANYBODY}}
@@ -261,8 +289,10 @@ async def test_a_credential_may_do_what_is_its_kind_s_and_nothing_else(house, ou
         assert ended.code not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN), method
         if method not in allowed:
             ours = who in MONARC_READING
-            known = (is_monarc(method) and ours) or (is_typed(method) and not ours)
-            assert ended.documented == ("" if is_typed(method) else "403" if known else "401"), method
+            refused = "500" if is_rudder(method) else "403"
+            known = is_typed(method) and not ours and who not in ASAPI | RUDDER_READING
+            known = known or (is_monarc(method) and ours) or (is_rudder(method) and who in RUDDER_READING)
+            assert ended.documented == ("" if is_typed(method) else refused if known else "401"), method
             assert is_aircloak(method) or ended.code is (
                 grpc.StatusCode.PERMISSION_DENIED if known else grpc.StatusCode.UNAUTHENTICATED
             ), method

@@ -1,0 +1,141 @@
+"""The asapi API: what may be asked, accounts, and the submission of tasks."""
+
+import grpc
+from google.api import httpbody_pb2
+from google.protobuf import struct_pb2
+
+from server.core import accounts, errors, submissions
+from server.core.admission import Admission
+from server.core.caller import Role
+from server.core.catalogue import Action, Service
+from server.core.tasks import Retrieval
+from server.rest.asapi_door import ALL, Entry, Form, body_of_entries, form_of
+from server.rest.asapi_status import Statuses
+from server.rest.exchange import headers_of
+from server.rest.origins import origin_of
+from server.rpc.door import Context, current_caller
+from server.rpc.interceptor import ORIGINAL_PATH
+from server.rpc.paths import path_of
+from server.rpc.refusals import refuse
+from server.store.engine import Store
+from taskhouse.rest.v1 import aircloak_pb2, asapi_pb2_grpc
+from taskhouse.rest.v1 import asapi_pb2 as pb
+
+ORIGINAL_METHOD = "x-envoy-original-method"
+RETRIEVALS = {Role.ASAPI_STORE: Retrieval.ASSTORE, Role.ASAPI_CHANNEL: Retrieval.ASCHANNEL}
+ENDPOINTS = {Retrieval.ASSTORE: "/fetch/", Retrieval.ASCHANNEL: "/stream/"}
+METHODS = {
+    "/account": "GET, HEAD, OPTIONS",
+    "/register-account": "POST, OPTIONS",
+    "/deregister-account": "POST, OPTIONS",
+    "/submit-task": "POST, OPTIONS",
+    "/task-status": "POST, OPTIONS",
+}
+"""By paths without their slash."""
+
+
+class AsapiServicer(asapi_pb2_grpc.AsapiServiceServicer):
+    """Serves the documented paths. Addresses that are told begin with `public_url`, or, if that is "", as the call."""
+
+    def __init__(self, store: Store, admission: Admission, public_url: str) -> None:
+        self._store = store
+        self._admission = admission
+        self._public_url = public_url
+        self._statuses = Statuses(store, public_url)
+
+    async def DiscoverServices(  # noqa: N802 - as generated.
+        self,
+        request: pb.DiscoverServicesRequest,  # noqa: ARG002 - as generated.
+        context: Context,
+    ) -> pb.DiscoverServicesResponse:
+        """Answer what may be asked, and where."""
+        protocol, _, host = origin_of(headers_of(context), self._public_url).partition("://")
+        services = await self._store.read(submissions.permitted, caller=current_caller())
+        retrieval = RETRIEVALS[current_caller().role]
+        submission, results = (
+            pb.AsapiEndpoint(host=host, protocol=protocol, uri=uri) for uri in ("/submit-task/", ENDPOINTS[retrieval])
+        )
+        return pb.DiscoverServicesResponse(
+            services=map(_service, services),
+            task_submission_endpoint=submission,
+            stream_endpoints=[results],
+            retrieval_protocol=retrieval,
+        )
+
+    async def RegisterAccount(self, request: pb.RegisterAccountRequest, context: Context) -> pb.RegisterAccountResponse:  # noqa: N802 - as generated.
+        """Register an account."""
+        service, username = _account(await form_of(context, request.http_body))
+        await self._store.write(accounts.register, caller=current_caller(), service=service, username=username)
+        return pb.RegisterAccountResponse(success=True)
+
+    async def DeregisterAccount(  # noqa: N802 - as generated.
+        self, request: pb.DeregisterAccountRequest, context: Context
+    ) -> pb.DeregisterAccountResponse:
+        """Deregister an account."""
+        service, username = _account(await form_of(context, request.http_body))
+        await self._store.write(
+            accounts.deregister_username, caller=current_caller(), service=service, username=username
+        )
+        return pb.DeregisterAccountResponse(success=True)
+
+    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:  # noqa: N802 - as generated.
+        """Store a task."""
+        form = await form_of(context, request.http_body)
+        caller = current_caller()
+        retrieval = RETRIEVALS[caller.role]
+        full = await self._admission.is_full(caller.tenant)
+        task = await self._store.write(submissions.submit, caller=caller, retrieval=retrieval, form=form, full=full)
+        stream = struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+        if retrieval is Retrieval.ASCHANNEL:
+            stream = struct_pb2.Value(string_value=caller.credential_id)
+        return pb.SubmitTaskResponse(task_id=task.id, retrieval_protocol=retrieval, stream=stream, success=True)
+
+    async def GetTaskStatuses(self, request: pb.GetTaskStatusesRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
+        """Answer how far tasks are."""
+        return await self._statuses.answer(request, context)
+
+    async def AnswerOther(self, request: aircloak_pb2.AnswerOtherRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
+        """Answer what no path answers: 405, or OPTIONS."""
+        headers = headers_of(context)
+        method = headers.get(ORIGINAL_METHOD, "")
+        allow = METHODS.get(path_of(headers[ORIGINAL_PATH]).removesuffix("/"), "")
+        if allow and method not in allow.split(", "):
+            text = "Method not allowed."
+            body = body_of_entries([Entry(ALL, text, "method_not_allowed")], text)
+            await refuse(context, grpc.StatusCode.UNIMPLEMENTED, 405, body, allow=allow)
+        if not allow or method != "OPTIONS":  # Or the path is spelled so that its own rpc does not match.
+            raise errors.NotServed
+        await context.send_initial_metadata((("x-taskhouse-status", "204"), ("allow", allow)))
+        return httpbody_pb2.HttpBody()
+
+
+def _account(form: Form) -> tuple[str, str]:
+    """Return service and username; of repeated ones the last."""
+    service, username = (form.get(name, [""])[-1] for name in ("service", "username"))
+    return service, username
+
+
+def _service(service: Service) -> pb.AsapiServiceDescription:
+    return pb.AsapiServiceDescription(name=service.name, slug=service.slug, actions=map(_action, service.actions))
+
+
+def _action(action: Action) -> pb.AsapiAction:
+    told = pb.AsapiAction(
+        name=action.name,
+        slug=action.slug,
+        description=action.description,
+        execution="Asynchronous",
+        parameters=[
+            pb.AsapiParameter(
+                name=one.name,
+                slug=one.slug,
+                type=one.type,
+                description=one.description,
+                optional=one.optional,
+            )
+            for one in action.parameters
+        ],
+    )
+    for slug, values in action.permissions:
+        told.permissions[slug].extend(values)
+    return told

@@ -1,0 +1,455 @@
+"""The asapi API's servicer, spoken to as the edge speaks to it. What is done with results is tested with deliveries."""
+
+import json
+from urllib.parse import urlencode
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from google.api import httpbody_pb2
+from google.protobuf.json_format import MessageToDict
+from uuid_utils import uuid7
+
+from server.core import catalogue, credentials, organizations, tasks
+from server.core.caller import Caller, Role
+from server.core.catalogue import Action, Parameter, ParameterType, Permission, Service
+from server.core.credentials import NewToken
+from server.core.tasks import TaskState
+from server.rest.asapi_door import FORM, STATUSES, python2_text
+from server.services.door import STATUSES as TYPED_STATUSES
+from taskhouse.rest.v1 import aircloak_pb2, asapi_pb2, asapi_pb2_grpc
+from tests.core import scenes
+from tests.core.scenes import HOUSE, Worker
+
+PARAMETERS = (
+    Parameter("device", "Device", ParameterType.STRING, optional=False, description=""),
+    Parameter("since", "Since", ParameterType.DATE, optional=True, description=""),
+    Parameter("most", "Most", ParameterType.INTEGER, optional=True, description=""),
+    Parameter("deep", "Deep", ParameterType.BOOLEAN, optional=True, description=""),
+    Parameter("names", "Names", ParameterType.LIST, optional=True, description=""),
+)
+FETCH = Action("fetch-data", "Fetch Data", "", PARAMETERS, (Permission("data", ("sms", "photos")),))
+SERVICES = (Service("icloud", "iCloud", (FETCH, Action("log-in", "Log In", "Signs in.", (), ()))),)
+ASKED = {"service": "icloud", "action": "fetch-data", "account": "john@example.com", "device": "d1", "data": "sms"}
+PATHS = {
+    "DiscoverServices": "/account/",
+    "RegisterAccount": "/register-account/",
+    "DeregisterAccount": "/deregister-account/",
+    "SubmitTask": "/submit-task/",
+    "GetTaskStatuses": "/task-status/",
+}
+
+
+class Edge:
+    """Calls as they come through the edge, with a token."""
+
+    def __init__(self, channel, token: str) -> None:
+        self._stub = asapi_pb2_grpc.AsapiServiceStub(channel)
+        self._headers = [("authorization", f"Token {token}")] if token else []
+
+    async def __call__(self, method: str, form=None, *more: tuple[str, str], body: bytes | None = None, kind=FORM):
+        """Return status and JSON of a call with this form."""
+        data = urlencode(form or {}, doseq=True).encode() if body is None else body
+        path = (("x-envoy-original-path", PATHS[method]), ("x-taskhouse-authority", "house.example:81"))
+        request = getattr(asapi_pb2, f"{method}Request")(http_body=httpbody_pb2.HttpBody(content_type=kind, data=data))
+        call = getattr(self._stub, method)(request, metadata=(*self._headers, *path, *more))
+        headers = dict(await call.initial_metadata())
+        try:
+            answer = await call
+        except grpc.aio.AioRpcError:
+            return int(headers["x-taskhouse-status"]), json.loads(headers["x-taskhouse-body"])
+        status = int(headers.get("x-taskhouse-status", 200))
+        if isinstance(answer, httpbody_pb2.HttpBody):
+            return status, json.loads(answer.data)
+        told = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        return status, told
+
+    async def other(self, method: str, path: str):
+        metadata = (("x-envoy-original-path", path), ("x-envoy-original-method", method))
+        call = self._stub.AnswerOther(aircloak_pb2.AnswerOtherRequest(), metadata=metadata)
+        headers = dict(await call.initial_metadata())
+        return int(headers["x-taskhouse-status"]), headers.get("allow"), headers.get("x-taskhouse-body")
+
+
+@pytest_asyncio.fixture
+async def token(store):
+    """Make a token of asapi, of an organization that is made if need be."""
+
+    async def made(kind=Role.ASAPI_STORE, organization="acme", allowed=()) -> str:
+        secret = credentials.make_token("asapi")
+        wanted = NewToken(organization=organization, kind=kind, allowed=allowed)
+        await store.write(
+            credentials.create_token, caller=HOUSE, wanted=wanted, digest=credentials.token_digest(secret)
+        )
+        return secret
+
+    await store.write(organizations.create, name="acme")
+    await store.write(organizations.create, name="other")
+    await store.write(catalogue.apply, caller=HOUSE, services=SERVICES)
+    return made
+
+
+@pytest_asyncio.fixture
+async def edge(server, token):
+    """Calls with any token."""
+    async with grpc.aio.insecure_channel(server.address) as channel:
+
+        async def called(*asked, **more) -> Edge:
+            return Edge(channel, await token(*asked, **more))
+
+        called.with_token = lambda secret: Edge(channel, secret)
+        yield called
+
+
+@pytest_asyncio.fixture
+async def acme(edge) -> Edge:
+    """Calls of an asstore token, with an account."""
+    calls = await edge()
+    assert await calls("RegisterAccount", {"service": "iCloud", "username": "john@example.com"}) == (
+        200,
+        {"success": True},
+    )
+    return calls
+
+
+def refused(**errors: str) -> dict[str, list[list[str]]]:
+    """Return the documented map, from fields to their codes."""
+    texts = {
+        "invalid_service": "Invalid service name",
+        "invalid_parameter_value": "Value not permitted for parameter",
+        "no_such_account": "No such account",
+        "invalid": "Invalid value",
+        "invalid_action": "Invalid action",
+        "missing-param": "Parameter is missing",
+    }
+    return {field: [[f"[u'{texts[code]}']", code]] for field, code in errors.items()}
+
+
+async def only_task(store, caller: Caller) -> tasks.Task:
+    [task] = (await store.read(tasks.page, caller=caller, page_size=10, page_token="")).items
+    return task
+
+
+async def acme_caller(store) -> Caller:
+    found = await store.read(organizations.get, caller=HOUSE, name="acme")
+    return Caller("c", Role.TASK_RUNNER, found.id, "acme", "")
+
+
+async def test_discovery_tells_what_may_be_asked_and_where(edge):
+    status, told = await (await edge())("DiscoverServices")
+    assert status == 200
+    at = {"host": "house.example:81", "protocol": "http"}
+    assert told["task_submission_endpoint"] == at | {"uri": "/submit-task/"}
+    assert told["stream_endpoints"] == [at | {"uri": "/fetch/"}]
+    assert told["retrieval_protocol"] == "asstore"
+    [service] = told["services"]
+    assert (service["name"], service["slug"]) == ("iCloud", "icloud")
+    fetch, log_in = service["actions"]
+    assert fetch["parameters"][1] == {
+        "type": "date", "description": "", "optional": True, "name": "Since", "slug": "since",
+    }  # fmt: skip
+    assert fetch["permissions"] == {"data": ["sms", "photos"]}
+    assert {action["execution"] for action in (fetch, log_in)} == {"Asynchronous"}
+    assert log_in == {
+        "name": "Log In", "slug": "log-in", "description": "Signs in.", "execution": "Asynchronous",
+        "parameters": [], "permissions": {},
+    }  # fmt: skip
+
+
+async def test_a_channel_s_token_is_told_of_the_stream(edge):
+    calls = await edge(Role.ASAPI_CHANNEL)
+    _, told = await calls("DiscoverServices", None, ("x-forwarded-proto", "https"))
+    assert (told["retrieval_protocol"], told["stream_endpoints"][0]["uri"]) == ("aschannel", "/stream/")
+    assert told["stream_endpoints"][0]["protocol"] == "https"
+
+
+async def test_a_limited_token_sees_and_asks_what_is_allowed_and_nothing_else(edge):
+    calls = await edge(allowed=("icloud/fetch-data:data=photos", "icloud/fetch-data:device=d1,d2"))
+    _, told = await calls("DiscoverServices")
+    assert [action["permissions"] for action in told["services"][0]["actions"]] == [{"data": ["photos"]}]
+    await calls("RegisterAccount", {"service": "icloud", "username": "john@example.com"})
+    for changes, errors in (
+        ({"action": "log-in"}, {"action": "invalid_action"}),
+        ({"data": "photos,sms"}, {"data": "invalid_parameter_value"}),
+        ({"data": "photos", "device": "d3"}, {"device": "invalid_parameter_value"}),
+        ({"service": "cloak", "action": "histogram"}, {"service": "invalid_service"}),
+    ):
+        status, told = await calls("SubmitTask", ASKED | changes)
+        assert (status, told["errors"]) == (400, refused(**errors))
+    assert (await calls("SubmitTask", ASKED | {"data": "photos"}))[0] == 200
+
+
+async def test_the_house_s_own_service_is_for_tokens_that_are_allowed_it(edge, acme):
+    assert (await acme("RegisterAccount", {"service": "cloak", "username": "x"}))[1]["errors"] == refused(
+        service="invalid_service"
+    )
+    calls = await edge(allowed=("cloak/histogram",))
+    _, told = await calls("DiscoverServices")
+    assert [(one["slug"], [each["slug"] for each in one["actions"]]) for one in told["services"]] == [
+        ("cloak", ["histogram"])
+    ]
+    assert (await calls("RegisterAccount", {"service": "Cloak", "username": "x"}))[0] == 200
+    asked = {"service": "cloak", "action": "histogram", "account": "x", "column": "height"}
+    _, told = await calls("SubmitTask", asked)
+    assert told["errors"] == refused(dataset="missing-param")
+    _, told = await calls("SubmitTask", asked | {"dataset": "none", "bin_width": "10"})
+    assert told["errors"] == refused(dataset="invalid")
+    assert told["error"] == "dataset: there is no such dataset"
+
+
+async def test_an_account_is_registered_once_until_it_is_deregistered(acme):
+    again = {"service": "ICLOUD", "username": "john@example.com"}
+    status, told = await acme("RegisterAccount", again)
+    text = "Account with this Service, Client and Username already exists"
+    assert (status, told) == (
+        400,
+        {"errors": {"__all__": [[f"[u'{text}']", "unique_together"]]}, "success": False, "error": text},
+    )
+    assert await acme("DeregisterAccount", again) == (200, {"success": True})
+    status, told = await acme("DeregisterAccount", again)
+    assert (status, told["errors"]) == (400, refused(username="no_such_account"))
+    assert await acme("RegisterAccount", again) == (200, {"success": True})
+
+
+@pytest.mark.parametrize(
+    ("form", "errors"),
+    [
+        ({}, {"service": "missing-param", "username": "missing-param"}),
+        ({"service": "x", "username": "j"}, {"service": "invalid_service"}),
+        ({"service": "icloud", "username": "j" * 256}, {"username": "invalid"}),
+        ({"service": "icloud\0", "username": "a\nb"}, {"service": "invalid_service", "username": "invalid"}),
+    ],
+)
+async def test_accounts_tell_all_faults_of_a_form(acme, form, errors):
+    for method in ("RegisterAccount", "DeregisterAccount"):
+        status, told = await acme(method, form)
+        assert (status, told["success"], told["errors"]) == (400, False, refused(**errors))
+
+
+async def test_a_submitted_task_is_stored_with_its_account_and_parameters(acme, store):
+    form = ASKED | {"service": "iCLOUD", "data": ["sms", "photos"], "names": ["a,b", "c"], "since": "", "deep": "TRUE"}
+    status, told = await acme("SubmitTask", form)
+    task_id = told.pop("task_id")
+    assert (status, told) == (200, {"retrieval_protocol": "asstore", "stream": None, "success": True})
+    task = await only_task(store, await acme_caller(store))
+    assert (task.id, task.service, task.action, task.account) == (task_id, "icloud", "fetch-data", "john@example.com")
+    assert task.parameters == {"device": "d1", "data": "sms,photos", "names": "a,b,c", "deep": "TRUE"}
+    assert task.retrieval == "asstore"
+
+
+async def test_a_channel_s_id_is_the_same_for_every_task(edge, acme):
+    calls = await edge(Role.ASAPI_CHANNEL)
+    told = [(await calls("SubmitTask", ASKED))[1] for _ in range(2)]
+    assert {one["retrieval_protocol"] for one in told} == {"aschannel"}
+    assert told[0]["stream"] == told[1]["stream"] != ""
+    assert told[0]["task_id"] != told[1]["task_id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "errors"),
+    [
+        ({"service": "nothing"}, {"service": "invalid_service"}),
+        ({"service": "cloak"}, {"service": "invalid_service"}),
+        ({"action": "Fetch Data"}, {"action": "invalid_action"}),
+        ({"account": "jane"}, {"account": "no_such_account"}),
+        ({"account": "a\0"}, {"account": "no_such_account"}),
+        ({"device": ""}, {"device": "missing-param"}),
+        ({"device": ["a", "b"]}, {"device": "invalid"}),
+        ({"device": "x" * 70_000}, {"device": "invalid"}),
+        ({"data": "sms,mms"}, {"data": "invalid_parameter_value"}),
+        ({"data": ","}, {"data": "missing-param"}),
+        ({"since": "yesterday"}, {"since": "invalid"}),
+        ({"most": "1.5"}, {"most": "invalid"}),
+        ({"deep": "1"}, {"deep": "invalid"}),
+        ({"other": "x"}, {"other": "invalid"}),
+        (
+            {"service": "", "action": "", "account": "", "device": ""},
+            dict.fromkeys(("service", "action", "account"), "missing-param"),
+        ),
+        (
+            {"account": "jane", "device": "", "data": "mms", "since": "1", "größe": "x"},
+            {
+                "account": "no_such_account", "device": "missing-param", "data": "invalid_parameter_value",
+                "since": "invalid", "größe": "invalid",
+            },
+        ),
+    ],
+)  # fmt: skip
+async def test_all_faults_of_a_submission_are_told_together(acme, store, changes, errors):
+    status, told = await acme("SubmitTask", ASKED | changes)
+    assert (status, told["success"], told["errors"]) == (400, False, refused(**errors))
+    assert all(field in told["error"] for field in errors)
+    page = await store.read(tasks.page, caller=await acme_caller(store), page_size=1, page_token="")
+    assert page.items == []
+
+
+async def test_twenty_faults_are_told_and_the_rest_left_out(acme):
+    form = ASKED | {f"wrong-{number}": "x" for number in range(100)}
+    status, told = await acme("SubmitTask", form)
+    assert status == 400
+    assert told["errors"] == refused(**{f"wrong-{number}": "invalid" for number in range(20)})
+    status, told = await acme("SubmitTask", ASKED | {"ü" * 2000 + str(number): "x" for number in range(30)})
+    assert status == 400
+    assert set(map(len, told["errors"])) == {200}
+
+
+async def test_too_many_unfinished_tasks_are_refused_until_some_are_over(server, acme, store):
+    server_limit = 3
+    from server.core.admission import Admission
+
+    admission = Admission(store, server_limit)
+    caller = await acme_caller(store)
+    for _ in range(server_limit):
+        assert not await admission.is_full(caller.tenant)
+        await acme("SubmitTask", ASKED)
+    assert await admission.is_full(caller.tenant)
+    newest = (await store.read(tasks.page, caller=caller, page_size=1, page_token="")).items[0]
+    await store.write(tasks.cancel, caller=caller, task_id=newest.id)
+    assert not await admission.is_full(caller.tenant)
+
+
+async def test_deregistering_fails_the_tasks_that_no_worker_has(acme, store):
+    waiting = (await acme("SubmitTask", ASKED))[1]["task_id"]
+    worker = await Worker.seated(store)
+    [lease] = await worker.lease(most=1)
+    assert lease.task_id == waiting
+    second = (await acme("SubmitTask", ASKED))[1]["task_id"]
+    await acme("DeregisterAccount", {"service": "icloud", "username": "john@example.com"})
+    caller = await acme_caller(store)
+    states = [(await store.read(tasks.get, caller=caller, task_id=one)).state for one in (waiting, second)]
+    assert states == [TaskState.RUNNING, TaskState.FAILED]
+    _, told = await acme("GetTaskStatuses", {"task_ids": second})
+    assert told[second]["error"] == told[second]["status"] == "Task did not complete successfully."
+
+
+@pytest.mark.parametrize("shape", ["commas", "repeated", "mixed"])
+async def test_statuses_are_told_however_the_ids_come(acme, shape):
+    ids = [(await acme("SubmitTask", ASKED))[1]["task_id"] for _ in range(4)]
+    values = {"commas": ",".join(ids), "repeated": ids, "mixed": [f" {ids[0]}, {ids[1]}", "", ids[2], f"{ids[3]},,"]}
+    status, told = await acme("GetTaskStatuses", {"task_ids": values[shape]})
+    assert (status, told.pop("success")) == (200, True)
+    assert list(told) == ids
+    assert all(one == {"status": "Pending", "result_retrieved": False, "success": False} for one in told.values())
+
+
+async def test_unknown_foreign_and_malformed_ids_beside_a_right_one_are_told(edge, acme, store):
+    other = await edge(organization="other")
+    await other("RegisterAccount", {"service": "icloud", "username": "john@example.com"})
+    foreign = (await other("SubmitTask", ASKED))[1]["task_id"]
+    typed = await scenes.task(store, await acme_caller(store), parameters={"device": "x", "data": "sms"})
+    own = (await acme("SubmitTask", ASKED))[1]["task_id"]
+    unknown = str(uuid7())
+    asked = [own.upper(), foreign, typed.id, unknown, "no-id", 'quo"te\n', "x" * 300, "success"]
+    status, told = await acme("GetTaskStatuses", {"task_ids": asked})
+    assert status == 200
+    assert told["success"] is True
+    assert told[own.upper()]["status"] == "Pending"
+    for one in (foreign, typed.id, unknown):
+        assert told[one] == {"success": False, "error": "No task with this ID was found."}
+    for one in ("no-id", 'quo"te', "x" * 199 + "…"):
+        assert told[one] == {"success": False, "error": f"Invalid task_id value: {one}"}
+    assert len(told) == 8
+    status, told = await acme("GetTaskStatuses", {"task_ids": unknown})
+    assert (status, told["success"], list(told[unknown])) == (200, True, ["success", "error"])
+
+
+async def test_no_right_id_is_refused_with_an_entry_for_each(acme):
+    wrong = [f"it's-{number}" for number in range(5000)]
+    status, told = await acme("GetTaskStatuses", {"task_ids": wrong})
+    assert (status, told["success"], told["error"]) == (400, False, "Invalid task_id value: it's-0")
+    assert told["errors"]["task_ids"][4999] == [python2_text("Invalid task_id value: it's-4999"), "invalid"]
+    assert told["errors"]["task_ids"][0] == ['[u"Invalid task_id value: it\'s-0"]', "invalid"]
+    for form in ({}, {"task_ids": ""}, {"task_ids": [",", " "]}):
+        status, told = await acme("GetTaskStatuses", form)
+        assert (status, told["errors"]) == (400, refused(task_ids="missing-param"))
+
+
+async def test_ten_thousand_ids_are_answered_and_one_more_is_refused(acme):
+    own = (await acme("SubmitTask", ASKED))[1]["task_id"]
+    ids = [own, *(str(uuid7()) for _ in range(9_999))]
+    status, told = await acme("GetTaskStatuses", {"task_ids": [*ids, own, own]})
+    assert (status, len(told), told[own]["status"]) == (200, 10_001, "Pending")
+    status, told = await acme("GetTaskStatuses", {"task_ids": ",".join([*ids, str(uuid7())])})
+    text = "Too many task ids submitted, limit is 10000"
+    assert (status, told["errors"]) == (400, {"task_ids": [[f"[u'{text}']", "limit_exceeded"]]})
+
+
+@pytest.mark.parametrize("method", ["RegisterAccount", "DeregisterAccount", "SubmitTask", "GetTaskStatuses"])
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        ({"body": b"task_ids=%ff"}, 400, "invalid"),
+        ({"body": b"\xff=x"}, 400, "invalid"),
+        ({"body": b"{}", "kind": "application/json"}, 415, "unsupported"),
+        ({"body": b"x=1&" * 30_000}, 400, "invalid"),
+        ({"body": b"x" * 1_100_000}, 413, "too_large"),
+    ],
+)
+async def test_what_is_no_form_is_refused(acme, method, sent, status, code):
+    told = await acme(method, **sent)
+    assert told[0] == status
+    assert [entry[1] for entry in told[1]["errors"]["__all__"]] == [code]
+    assert told[1]["success"] is False
+    assert isinstance(told[1]["error"], str)
+
+
+async def test_a_form_may_be_gzip_and_may_come_without_a_type(acme):
+    import gzip
+
+    body = gzip.compress(urlencode(ASKED).encode())
+    assert (await acme("SubmitTask", None, ("content-encoding", "gzip"), body=body, kind=""))[0] == 200
+    assert (await acme("SubmitTask", None, ("content-encoding", "gzip"), body=body[:-4]))[0] == 400
+    assert (await acme("SubmitTask", None, ("content-encoding", "br"), body=body))[0] == 415
+
+
+async def test_only_a_token_of_asapi_under_its_scheme_is_a_credential(edge, token, store):
+    secret = await token()
+    missing = (401, "Authentication credentials were not provided.")
+    wrong = (401, "Invalid token.")
+    cases = [
+        ((), missing),
+        ((("authorization", f"Bearer {secret}"),), wrong),
+        ((("authorization", secret),), wrong),
+        ((("authorization", f"Token {secret}x"),), wrong),
+        ((("authorization", f"Token {secret} {secret}"),), wrong),
+        ((("authorization", "Token "),), wrong),
+        ((("x-api-key", secret),), missing),
+    ]
+    typed = credentials.make_token()
+    wanted = NewToken(organization="acme", kind=Role.TOKEN_ADMIN)
+    await store.write(credentials.create_token, caller=HOUSE, wanted=wanted, digest=credentials.token_digest(typed))
+    cases.append(((("authorization", f"Token {typed}"),), wrong))
+    for headers, (status, text) in cases:
+        for method in PATHS:
+            told = await edge.with_token("")(method, None, *headers)
+            body = {"errors": {"__all__": [[f"[u'{text}']", "not_authenticated"]]}, "success": False, "error": text}
+            assert told == (status, body), (method, headers)
+    assert (await edge.with_token("")("DiscoverServices", None, ("authorization", f"token  {secret}")))[0] == 200
+
+
+@pytest.mark.parametrize("path", [*PATHS.values(), *(path[:-1] for path in PATHS.values())])
+async def test_other_methods_learn_which_there_are(edge, path):
+    calls = edge.with_token("")
+    allow = "GET, HEAD, OPTIONS" if path.startswith("/account") else "POST, OPTIONS"
+    for method in ("PUT", "PATCH", "DELETE", "POST" if path.startswith("/account") else "GET"):
+        status, told, body = await calls.other(method, path)
+        assert (status, told, json.loads(body)["error"]) == (405, allow, "Method not allowed.")
+    assert await calls.other("OPTIONS", path) == (204, allow, None)
+    assert (await calls.other("GET", "/nothing/"))[0] == 404
+
+
+async def test_native_grpc_is_not_served(server, token):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = asapi_pb2_grpc.AsapiServiceStub(channel)
+        headers = (("authorization", f"Token {await token()}"),)
+        for method in PATHS:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await getattr(stub, method)(getattr(asapi_pb2, f"{method}Request")(), metadata=headers)
+            assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_refusals_of_the_typed_door_that_can_happen_here_are_told():
+    told = {one.__name__ for one in STATUSES}
+    assert {"AccountExists", "CredentialUnknown", "InvalidFields", "StoreUnavailable", "TaskLimitReached"} <= told
+    assert all(STATUSES[one].grpc is TYPED_STATUSES[one][0] for one in STATUSES if one in TYPED_STATUSES)
