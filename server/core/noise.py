@@ -12,7 +12,7 @@ from opendp.mod import enable_features
 SCALE = 2.0
 """Of the Laplace noise on each count, in users; its standard deviation is 1.41 times that."""
 THRESHOLD = 20
-"""Counts that are below this once they have their noise are left out, in users.
+"""Counts that are not above this once they have their noise are left out, in users.
 
 With one bucket a user, an answer is (0.5, 0.000028)-differentially private: a bucket with only one person in it appears
 28 times in a million. With n buckets a user, both figures are about n times as large.
@@ -30,12 +30,14 @@ class Cost(NamedTuple):
 
 
 def noisy(counts: Mapping[_Key, int]) -> dict[_Key, int]:
-    """Return the counts with noise, without small ones, rounded to ROUND_TO. No count of the result is below it."""
+    """Return the counts with noise, without small ones, rounded to ROUND_TO."""
     keys = list(counts)
     released: dict[int, int] = _measurement()({number: counts[key] for number, key in enumerate(keys)})
-    rounded = {number: _rounded(count) for number, count in released.items()}
+    # OpenDP lets counts equal to the threshold pass, while the delta that it states is of those above it alone
+    # (opendp#2922). With them, a bucket with one person in it would appear 47 times in a million instead of 28.
+    above = {number: _rounded(count) for number, count in released.items() if count > THRESHOLD}
     # In the order of the keys: the order in which OpenDP gives them is nobody's business.
-    return {key: rounded[number] for number, key in enumerate(keys) if rounded.get(number, 0) > 0}
+    return {key: above[number] for number, key in enumerate(keys) if number in above}
 
 
 @cache

@@ -130,6 +130,7 @@ async def test_a_person_alone_does_not_show(store):
     assert counts.bounded(alone) == {17: 1}
     shown = sum(1 for users in views(alone) if users)
     # Chance lets 28 in a million through, and 8 of these ten thousand about once in a thousand million times.
+    # How often exactly is measured where it is not so rare: tests/core/test_noise.py.
     assert shown < 8
 
 
