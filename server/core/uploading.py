@@ -30,6 +30,7 @@ from server.store import uploads as store
 from server.store.engine import Tx
 
 MAX_ROWS = 2**31 - 1  # of an upload
+IDLE = 300 * 1_000_000  # Microseconds. A stream without a message ends by itself much earlier.
 
 
 class Upload(NamedTuple):
@@ -108,6 +109,23 @@ async def end(tx: Tx, *, stream: Stream) -> Upload:
     if await store.settle(tx, upload=stream.upload, stream=stream.number):
         await _next_version(tx, stream)
     return await _get(tx, stream.organization_id, stream.upload_id)
+
+
+async def tidy(tx: Tx) -> bool:
+    """End what the stream of one upload did not live to end; False if there is no such upload.
+
+    If its server dies, an upload's last rows are stored, and the version that counts them is not there. A stream that
+    lives after all makes another one with its next rows. An upload without any row is forgotten: it can begin again.
+    """
+    before = tx.now - IDLE
+    found = await store.idle(tx, before=before)
+    if found is None:
+        return False
+    if await store.settle_idle(tx, upload=found.id, before=before):
+        await stored_datasets.next_version(tx, dataset_id=found.dataset_id)
+    else:
+        await store.forget_idle(tx, upload=found.id, before=before)
+    return True
 
 
 async def get(tx: Tx, *, caller: Caller, upload_id: str) -> Upload:

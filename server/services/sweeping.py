@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 
-from server.core import retention
+from server.core import retention, uploading
 from server.core.retention import Policy
 from server.store.engine import Store, StoreUnavailable
 
@@ -13,6 +13,7 @@ log = logging.getLogger("taskhouse.sweeping")
 
 REST = 4  # A slice is followed by a rest of so many times its own length,
 LEAST_REST_SECONDS = 0.02  # or by this.
+MOST_UPLOADS = 1000  # Of a sweep.
 JUMP_SECONDS = 3600.0  # By more than this nobody's clock is set in good order.
 
 
@@ -61,7 +62,14 @@ class Sweeping:
             await asyncio.sleep(max(LEAST_REST_SECONDS, REST * (time.monotonic() - began)))
         if results or tasks:
             log.info("swept %d results and %d tasks", results, tasks)
+        await self._tidy_uploads()
         return self._period_seconds
+
+    async def _tidy_uploads(self) -> None:
+        for _ in range(MOST_UPLOADS):
+            if not await self._store.write_guarded(uploading.tidy):
+                return
+            await asyncio.sleep(LEAST_REST_SECONDS)
 
     def _has_jumped(self, now: int) -> bool:
         """Say whether the clock was set by more than JUMP_SECONDS: what seems old may not be. Said once a period."""

@@ -104,6 +104,7 @@ _NEW_VERSION = Command(
     )
     .values(version=_D.version + 1)
 )
+_NEXT_VERSION = Command(update(DATASETS).where(_D.id == bindparam("dataset_id")).values(version=_D.version + 1))
 _ADD_ROWS = Command(
     insert(USER_ROWS).values(dataset_id=bindparam("dataset_id"), user_id=bindparam("user_id"), data=bindparam("data"))
 )
@@ -144,6 +145,11 @@ async def new_version(tx: Tx, *, organization_id: int, dataset_id: int, columns:
     """Move the dataset to its next version and lock it until the commit; False if it no longer has these columns."""
     touched = await tx.run(_NEW_VERSION, dataset_id=dataset_id, of_organization=organization_id, as_declared=columns)
     return touched == 1
+
+
+async def next_version(tx: Tx, *, dataset_id: int) -> None:
+    """Move the dataset to its next version, whatever columns it has."""
+    await tx.run(_NEXT_VERSION, dataset_id=dataset_id)
 
 
 async def add_rows(tx: Tx, rows: Sequence[tuple[int, str, str]]) -> None:

@@ -9,7 +9,7 @@ from server.core import datasets, uploading
 from server.core.caller import Role
 from server.core.errors import DatasetNotFound, InvalidFields, RequestIdReused, UploadNotFound, UploadTakenOver
 from tests.core.filled import dataset, kept_rows, upload
-from tests.core.scenes import organization
+from tests.core.scenes import later, organization
 
 UPLOAD_ID = "6b1f2a3c-7d52-4a0e-9b0f-0c1d2e3f4a5b"
 
@@ -110,6 +110,57 @@ async def test_the_end_of_a_stream_that_was_taken_over_changes_nothing(store, ac
     assert await version(store, acme) == 1
     await store.write(uploading.end, stream=second)
     assert await version(store, acme) == 2
+
+
+async def tidy(store, *, after):
+    """Tidy up as if so many seconds had passed."""
+    return await store.write_guarded(later, after, uploading.tidy)
+
+
+async def test_a_stream_whose_server_died_is_ended_when_it_was_idle_for_long(store, acme):
+    await put(store, await begin(store, acme), 0, "a")
+    assert not await tidy(store, after=200)
+    assert await version(store, acme) == 1
+    assert await tidy(store, after=400)
+    assert not await tidy(store, after=400)
+    assert await version(store, acme) == 2
+
+
+async def test_a_stream_that_was_only_slow_goes_on_and_is_ended_again(store, acme):
+    stream = await begin(store, acme)
+    await put(store, stream, 0, "a")
+    assert await tidy(store, after=400)
+    assert await put(store, stream, 1, "b") == 2
+    assert await version(store, acme) == 3
+    await store.write(uploading.end, stream=stream)
+    assert await version(store, acme) == 4
+
+
+async def test_rows_and_new_streams_keep_an_upload_from_being_idle(store, acme):
+    stream = await begin(store, acme)
+    await store.write_guarded(
+        later, 1000, uploading.put, stream=stream, first_row=0, rows=[(stream.table.id, "a", "[1]")]
+    )
+    assert not await tidy(store, after=1200)
+    await store.write_guarded(later, 2000, uploading.begin, caller=acme, dataset="heights", upload_id=UPLOAD_ID)
+    assert not await tidy(store, after=2200)
+    assert await tidy(store, after=2400)
+
+
+async def test_an_upload_without_rows_is_forgotten_and_any_other_is_kept_for_ever(store, acme):
+    empty, full = await begin(store, acme), await begin(store, acme, upload_id=str(uuid.uuid4()))
+    await put(store, full, 0, "a")
+    for stream in (empty, full):
+        await store.write(uploading.end, stream=stream)
+    assert await tidy(store, after=400)
+    assert not await tidy(store, after=400)
+    assert await version(store, acme) == 2
+    with pytest.raises(UploadNotFound):
+        await store.read(uploading.get, caller=acme, upload_id=empty.upload_id)
+    assert (await store.read(uploading.get, caller=acme, upload_id=full.upload_id)).acknowledged_rows == 1
+    with pytest.raises(UploadTakenOver):
+        await put(store, empty, 0, "a")
+    assert (await begin(store, acme)).first_row == 0
 
 
 async def test_an_upload_keeps_its_dataset(store, acme):

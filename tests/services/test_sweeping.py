@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+import uuid
 from contextlib import asynccontextmanager
 
 import pytest
 
-from server.core import results, retention
+from server.core import datasets, results, retention, uploading
 from server.core.retention import DAY, Policy
 from server.services import sweeping
 from server.services.sweeping import Sweeping
 from server.store.engine import StoreUnavailable
+from tests.core.filled import dataset
 from tests.core.scenes import organization
 from tests.core.test_retention import finished
 
@@ -88,6 +90,19 @@ async def test_nothing_is_swept_while_the_clock_is_far_from_where_it_was(store, 
     monkeypatch.undo()
     await one._sweep_if_due()
     assert await store.read(results.tally, caller=caller, task_id=task_id) == (1, 1)
+
+
+async def test_what_the_streams_of_dead_servers_left_is_ended(store, monkeypatch):
+    monkeypatch.setattr(uploading, "IDLE", -1)
+    caller = await organization(store)
+    await dataset(store, caller)
+    for user in ("anna", "bert"):
+        begun = {"caller": caller, "dataset": "heights", "upload_id": str(uuid.uuid4())}
+        stream = await store.write_guarded(uploading.begin, **begun)
+        row = (stream.table.id, user, "[1]")
+        await store.write_guarded(uploading.put, stream=stream, first_row=0, rows=[row])
+    await Sweeping(store, Policy(), period_seconds=60)._sweep_if_due()
+    assert (await store.read(datasets.get, caller=caller, name="heights")).version == 4
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy(results=DAY, tasks=DAY)])

@@ -1,8 +1,11 @@
-"""What the migration to budgets makes of a database that has answers."""
+"""What the migrations of budgets make of a database that has answers."""
 
+import math
 from contextlib import closing
 from pathlib import Path
 
+import orjson
+import pytest
 from alembic import command
 from alembic.config import Config
 from pysqlite3 import dbapi2 as sqlite
@@ -37,4 +40,8 @@ def test_what_was_answered_before_there_were_budgets_is_paid_for(tmp_path: Path)
     migrate.upgrade(path)
     with closing(sqlite.connect(str(path))) as new:
         budgets = new.execute("SELECT budget_epsilon, spent_epsilon, spent_delta FROM datasets ORDER BY id").fetchall()
-    assert budgets == [(20_000_000, 1_500_000, 90_000_000), (20_000_000, 0, 0)]
+        answers = new.execute("SELECT answer FROM answers").fetchall()
+    delta = math.ceil(90_000_000 * math.exp(0.5))  # They were drawn when the stated one was too small.
+    assert budgets == [(20_000_000, 1_500_000, delta), (20_000_000, 0, 0)]
+    for (answer,) in answers:
+        assert orjson.loads(answer) == {"buckets": [], "epsilon": 0.5, "delta": pytest.approx(0.00003 * math.exp(0.5))}
