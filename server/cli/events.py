@@ -21,6 +21,7 @@ from server.cli.house import (
     need_house,
     owner_of,
     owner_options,
+    print_facts,
     print_json,
     time_text,
 )
@@ -83,7 +84,7 @@ def verify(settings: Settings, *, as_json: bool) -> int:
         print_json(_items(verdict))
     else:
         for item in _items(verdict):
-            click.echo(" ".join(("WRONG", *(str(part) for part in item.values() if part is not None))))
+            click.echo(_fault(**item))
         if verdict.is_good:
             click.echo(f"ok {verdict.events} events in {verdict.logs} logs, up to their last acknowledged ones")
     return 0 if verdict.is_good else 1
@@ -93,14 +94,19 @@ def verify(settings: Settings, *, as_json: bool) -> int:
 @house_options
 @owner_options
 @click.option("--reason", metavar="TEXT", required=True, help="Why the log was cut or rewritten.")
-def accept(settings: Settings, org: str | None, reason: str, *, house: bool) -> None:
+@json_option
+def accept(settings: Settings, org: str | None, reason: str, *, house: bool, as_json: bool) -> None:
     """Accept that a log was cut or rewritten, for example as a backup was restored; the log keeps who did and why."""
     need_house(settings)
     owner = owner_of(org, house=house)
-    in_house(
+    sequence = in_house(
         settings,
         lambda store: store.write(event_log.accept, caller=COMMAND_LINE, organization=owner, reason=reason),
     )
+    if as_json:
+        print_json([{"organization": owner, "sequence": sequence}])
+    else:
+        print_facts({"organization": owner or OF_HOUSE, "event": str(sequence)})
 
 
 async def _print_new(store: Store, org: str | None, seen: dict[int, int], *, as_json: bool) -> None:
@@ -171,15 +177,21 @@ def _value(values: dict[str, Any] | None, name: str) -> str:
     return orjson.dumps(values[name]).decode() if values and name in values else "none"
 
 
-def _items(verdict: Verdict) -> list[dict[str, str | int | None]]:
+def _fault(*, organization: str | None, sequence: int | None, what: str) -> str:
+    """Return a finding in one line."""
+    where = [part for part in (organization, None if sequence is None else f"event {sequence}") if part]
+    return f"WRONG {', '.join(where)}: {what}" if where else f"WRONG {what}"
+
+
+def _items(verdict: Verdict) -> list[dict[str, Any]]:
     """Return one object for each finding."""
-    items: list[dict[str, str | int | None]] = []
+    items: list[dict[str, Any]] = []
     if verdict.heads_fault:
-        items.append({"organization": None, "event": None, "what": verdict.heads_fault})
+        items.append({"organization": None, "sequence": None, "what": verdict.heads_fault})
     for log_id, sequence, what in verdict.findings:
-        items.append({"organization": _owner(verdict, log_id), "event": sequence, "what": what})
+        items.append({"organization": _owner(verdict, log_id), "sequence": sequence, "what": what})
     for log_id, number in verdict.untold.items():
-        items.append({"organization": _owner(verdict, log_id), "event": None, "what": f"and {number} more faults"})
+        items.append({"organization": _owner(verdict, log_id), "sequence": None, "what": f"and {number} more faults"})
     return items
 
 
