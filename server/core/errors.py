@@ -141,6 +141,18 @@ class ResultNotFound(Refusal):
 
 
 @dataclass(eq=False)
+class ResultClaimed(Refusal):
+    """Somebody is getting the result of task {task_id}; try again later."""
+
+    task_id: str
+
+
+@dataclass(eq=False)
+class ListenerReplaced(Refusal):
+    """A newer listener has taken over this stream."""
+
+
+@dataclass(eq=False)
 class DatasetNotFound(Refusal):
     """There is no dataset {dataset}."""
 

@@ -26,6 +26,7 @@ from server.core.errors import (
     invalid,
 )
 from server.core.pages import MAX_PAGE_BYTES, Page, read_page, unknown_token
+from server.store import deliveries
 from server.store import tasks as store
 from server.store import work as leases
 from server.store.engine import Tx
@@ -181,6 +182,9 @@ async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]], 
     if new and full:
         raise TaskLimitReached
     await store.insert_tasks(tx, organization_id=caller.tenant, tasks=new)
+    expected = [(one.task_id, one.credential_id, one.retrieval) for one in new if one.retrieval != Retrieval.PAGES]
+    if expected:
+        await deliveries.expect(tx, expected)
     stored = await _by_ids(tx, caller, ids)
     return [stored[task_id] for task_id in ids]
 
@@ -241,8 +245,11 @@ async def cancel(tx: Tx, *, caller: Caller, task_id: str) -> Task:
         _unknown(task_id)
     if TaskState(found.state).is_over:
         return _task(found)
-    if await store.cancel(tx, task=found, why=CANCELLED) and found.session_id:
-        await leases.revoke(tx, session_id=found.session_id, task_id=task_id, attempt=found.attempt)
+    if await store.cancel(tx, task=found, why=CANCELLED):
+        if found.session_id:
+            await leases.revoke(tx, session_id=found.session_id, task_id=task_id, attempt=found.attempt)
+        if found.retrieval != Retrieval.PAGES:
+            await deliveries.fail(tx, [task_id])
     cancelled = await get(tx, caller=caller, task_id=task_id)
     about = events.Object("task", task_id)
     await events.record(tx, organization_id=caller.tenant, actor=caller, action="task.cancelled", object=about)
@@ -251,7 +258,11 @@ async def cancel(tx: Tx, *, caller: Caller, task_id: str) -> Task:
 
 async def fail_of_account(tx: Tx, *, caller: Caller, service: str, account: str) -> None:
     """End the tasks of an account that no worker has."""
-    await store.fail_pending(tx, organization_id=caller.tenant, service=service, account=account, why=DEREGISTERED)
+    ended = await store.fail_pending(
+        tx, organization_id=caller.tenant, service=service, account=account, why=DEREGISTERED
+    )
+    if ended:
+        await deliveries.fail(tx, ended)
 
 
 def is_id(text: str) -> bool:

@@ -14,7 +14,8 @@ import uuid_utils
 
 from server.core.caller import Caller
 from server.core.errors import LeaseEnded
-from server.core.tasks import TaskState, is_id
+from server.core.tasks import Retrieval, TaskState, is_id
+from server.store import deliveries
 from server.store import work as store
 from server.store.engine import Tx
 from server.store.work import Reported
@@ -138,6 +139,7 @@ async def sweep(tx: Tx) -> list[str]:
         ]
         if left:
             await store.settle(tx, left)
+            await tell_failures(tx, left)
         await store.forget_sessions(tx, expired)
     return expired
 
@@ -234,6 +236,13 @@ def failed(task: Reported, error: str, *, now: int, delay: int) -> Reported:
     if failures >= MAX_FAILURES:
         return task._replace(state=TaskState.FAILED, end_time=now)
     return task._replace(state=TaskState.PENDING, ready_time=now + delay)
+
+
+async def tell_failures(tx: Tx, tasks: Iterable[Reported]) -> None:
+    """Let those who wait for results learn which of these tasks ended badly."""
+    ended = [task.id for task in tasks if task.retrieval != Retrieval.PAGES and task.state == TaskState.FAILED]
+    if ended:
+        await deliveries.fail(tx, ended)
 
 
 def _next_taker(takers: deque[Session], free: dict[Session, int]) -> Session | None:

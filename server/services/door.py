@@ -36,6 +36,8 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.TaskLimitReached: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TASK_LIMIT_REACHED),
     errors.TasksNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_TASK_NOT_FOUND),
     errors.ResultNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_RESULT_NOT_FOUND),
+    errors.ResultClaimed: (_Code.UNAVAILABLE, ErrorReason.ERROR_REASON_RESULT_CLAIMED),
+    errors.ListenerReplaced: (_Code.ABORTED, ErrorReason.ERROR_REASON_LISTENER_REPLACED),
     errors.DatasetNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_DATASET_NOT_FOUND),
     errors.DatasetExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_DATASET_EXISTS),
     errors.UploadNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_UPLOAD_NOT_FOUND),

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
 from server.core import reports, work
+from server.core.arrivals import MAX_RESULT_BYTES, Bytes, Chunk
+from server.core.deliveries import CHUNK_BYTES
 from server.core.errors import Fault, InvalidFields, LeaseEnded, ProtocolBroken, Refusal, Stopping, TooLarge, invalid
 from server.core.reports import Answers, Ending, Failure, Heard, Publication, Report
 from server.core.results import MAX_CONTENT_BYTES, Histogram
@@ -30,14 +33,17 @@ MAX_WORKER_NAME = 200
 MAX_UNREAD = 8  # Messages taken from a worker before those before them are answered.
 MAX_HEARD = 8  # Streams whose reports are written together; each may report 4 MiB.
 MAX_RENEWALS = 1000  # Written together.
+MAX_FILENAME = 200
+_CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+[ -~]{0,100}", re.ASCII)
 LEASES_A_MESSAGE = 50  # Parameters may have 64 KiB, and clients take messages of 4 MiB.
 
 
 class WorkServicer(work_pb2_grpc.WorkServiceServicer):
     """Serves workers. When `stopping` is set, their streams end with UNAVAILABLE, and they come back elsewhere."""
 
-    def __init__(self, store: Store, stopping: asyncio.Event) -> None:
+    def __init__(self, store: Store, stopping: asyncio.Event, *, max_result_bytes: int = MAX_RESULT_BYTES) -> None:
         self._store = store
+        self._max_result_bytes = max_result_bytes
         self._stopping = stopping
         self._leasing = Leasing(store, stopping)
         self._reports = Together(self._write_reports, most=MAX_HEARD)
@@ -110,7 +116,7 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
             return []
         answers = await self._reports.ask(Heard(seat.session, said, refused))
         for (lease, outcome), answer in zip(said, answers, strict=True):
-            if isinstance(answer, LeaseEnded) or (answer is None and not isinstance(outcome, Publication)):
+            if isinstance(answer, LeaseEnded) or (answer is None and not isinstance(outcome, Publication | Chunk)):
                 seat.held.discard(lease)
                 refused.pop(lease, None)
             elif answer is not None:
@@ -119,7 +125,7 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
         return answers
 
     async def _write_reports(self, heard: Sequence[Heard]) -> list[Answers]:
-        return await self._store.write_guarded(reports.report, heard=heard)
+        return await self._store.write_guarded(reports.report, heard=heard, max_bytes=self._max_result_bytes)
 
     async def _write_renewals(self, sessions: Sequence[Session]) -> list[bool]:
         return await self._store.write_guarded(work.renew, sessions=sessions)
@@ -256,6 +262,8 @@ def _report(report: pb.Report) -> Report:
     kind = report.WhichOneof("outcome")
     if kind == "publication":
         return Report(lease, _publication(report.publication))
+    if kind == "chunk":
+        return Report(lease, Chunk(report.chunk.number, report.chunk.data))
     if kind == "completion":
         return Report(lease, Ending.COMPLETED)
     if kind == "failure":
@@ -268,14 +276,29 @@ def _report(report: pb.Report) -> Report:
 def _publication(publication: pb.Publication) -> Publication | Refusal:
     if publication.number < 1:
         return invalid("publication.number", "must be at least 1")
-    if publication.WhichOneof("content") is None:
+    kind = publication.WhichOneof("content")
+    if kind is None:
         return invalid("publication.content", "is required")
+    if kind == "bytes":
+        return _bytes(publication)
     histogram = _histogram(publication.histogram)
     if fault := histogram.fault():
         return invalid("publication.histogram", fault)
     content = histogram.to_json()
     if len(content.encode()) > MAX_CONTENT_BYTES:
         return TooLarge(MAX_CONTENT_BYTES)
+    return Publication(publication.number, content)
+
+
+def _bytes(publication: pb.Publication) -> Publication | Refusal:
+    data, content_type, filename = publication.bytes.data, publication.bytes.content_type, publication.bytes.filename
+    if len(data) > CHUNK_BYTES:
+        return invalid("publication.bytes.data", f"must have at most {CHUNK_BYTES} bytes")
+    if not _CONTENT_TYPE.fullmatch(content_type):
+        return invalid("publication.bytes.content_type", "must be a media type of at most 200 characters")
+    if len(filename) > MAX_FILENAME or not filename.isprintable():
+        return invalid("publication.bytes.filename", f"must have at most {MAX_FILENAME} printable characters")
+    content = Bytes(data, publication.bytes.chunk_count, content_type, filename or None)
     return Publication(publication.number, content)
 
 

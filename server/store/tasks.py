@@ -168,6 +168,10 @@ class _Count(NamedTuple):
     value: int
 
 
+class _Id(NamedTuple):
+    value: str
+
+
 _STORED = select(*(_T[name] for name in Stored._fields))
 _OWN = _T.organization_id == bindparam("organization_id")
 _GIVEN = texts("task_ids")
@@ -220,7 +224,7 @@ _UNFINISHED = (
     select(literal_column("1")).where(_OWN, text("end_time IS NULL")).limit(bindparam("most", type_=Integer)).subquery()
 )
 _COUNT_UNFINISHED = Query(select(func.count()).select_from(_UNFINISHED), _Count)
-_FAIL_PENDING = Command(
+_FAIL_PENDING = Query(
     update(TASKS)
     .where(
         _T.organization_id == bindparam("of_organization"),
@@ -230,6 +234,8 @@ _FAIL_PENDING = Command(
         text("end_time IS NULL"),
     )
     .values(state="FAILED", error=bindparam("why"), end_time=bindparam("now"))
+    .returning(_T.id),
+    _Id,
 )
 _CANCEL = Command(
     update(TASKS)
@@ -303,11 +309,12 @@ async def count_unfinished(tx: Tx, *, organization_id: int, most: int) -> int:
     return found.value if found else 0
 
 
-async def fail_pending(tx: Tx, *, organization_id: int, service: str, account: str, why: str) -> int:
-    """End the account's tasks that no worker has, and return how many those are."""
-    return await tx.run(
+async def fail_pending(tx: Tx, *, organization_id: int, service: str, account: str, why: str) -> list[str]:
+    """End the account's tasks that no worker has, and return their ids."""
+    ended = await tx.all(
         _FAIL_PENDING, of_organization=organization_id, of_service=service, of_account=account, why=why, now=tx.now
     )
+    return [one.value for one in ended]
 
 
 async def cancel(tx: Tx, *, task: Stored, why: str) -> bool:

@@ -96,6 +96,7 @@ class Reported(NamedTuple):
 
     id: str
     organization_id: int
+    retrieval: str
     state: str
     attempt: int
     session_id: str | None

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from taskhouse.v1 import results_pb2 as taskhouse_dot_v1_dot_results__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17taskhouse/v1/work.proto\x12\x0ctaskhouse.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ataskhouse/v1/results.proto\"\xb8\x01\n\x0bWorkRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.taskhouse.v1.HelloH\x00\x12(\n\x07renewal\x18\x02 \x01(\x0b\x32\x15.taskhouse.v1.RenewalH\x00\x12(\n\x07reports\x18\x03 \x01(\x0b\x32\x15.taskhouse.v1.ReportsH\x00\x12$\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x13.taskhouse.v1.DrainH\x00\x42\t\n\x07message\"\xd9\x01\n\x0cWorkResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.taskhouse.v1.WelcomeH\x00\x12&\n\x06leases\x18\x02 \x01(\x0b\x32\x14.taskhouse.v1.LeasesH\x00\x12:\n\x10\x61\x63knowledgements\x18\x03 \x01(\x0b\x32\x1e.taskhouse.v1.AcknowledgementsH\x00\x12\x30\n\x0brevocations\x18\x04 \x01(\x0b\x32\x19.taskhouse.v1.RevocationsH\x00\x42\t\n\x07message\"t\n\x05Hello\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12/\n\x07\x61\x63tions\x18\x03 \x03(\x0b\x32\x18.taskhouse.v1.ActionNameB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x02\"-\n\nActionName\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\"\t\n\x07Renewal\"\x07\n\x05\x44rain\"\x81\x01\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x0crenew_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0esession_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x06Leases\x12#\n\x06leases\x18\x01 \x03(\x0b\x32\x13.taskhouse.v1.Lease\"\xb6\x01\n\x05Lease\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x37\n\nparameters\x18\x05 \x03(\x0b\x32#.taskhouse.v1.Lease.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\tLeaseName\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"0\n\x07Reports\x12%\n\x07reports\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Report\"\xef\x01\n\x06Report\x12&\n\x05lease\x18\x01 \x01(\x0b\x32\x17.taskhouse.v1.LeaseName\x12\x30\n\x0bpublication\x18\x02 \x01(\x0b\x32\x19.taskhouse.v1.PublicationH\x00\x12.\n\ncompletion\x18\x03 \x01(\x0b\x32\x18.taskhouse.v1.CompletionH\x00\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x15.taskhouse.v1.FailureH\x00\x12&\n\x06return\x18\x05 \x01(\x0b\x32\x14.taskhouse.v1.ReturnH\x00\x42\t\n\x07outcome\"V\n\x0bPublication\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12,\n\thistogram\x18\x02 \x01(\x0b\x32\x17.taskhouse.v1.HistogramH\x00\x42\t\n\x07\x63ontent\"\x0c\n\nCompletion\"\x18\n\x07\x46\x61ilure\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"\x08\n\x06Return\"K\n\x10\x41\x63knowledgements\x12\x37\n\x10\x61\x63knowledgements\x18\x01 \x03(\x0b\x32\x1d.taskhouse.v1.Acknowledgement\"J\n\x0f\x41\x63knowledgement\x12&\n\x05lease\x18\x01 \x01(\x0b\x32\x17.taskhouse.v1.LeaseName\x12\x0f\n\x07refusal\x18\x02 \x01(\t\"6\n\x0bRevocations\x12\'\n\x06leases\x18\x01 \x03(\x0b\x32\x17.taskhouse.v1.LeaseName2P\n\x0bWorkService\x12\x41\n\x04Work\x12\x19.taskhouse.v1.WorkRequest\x1a\x1a.taskhouse.v1.WorkResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17taskhouse/v1/work.proto\x12\x0ctaskhouse.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ataskhouse/v1/results.proto\"\xb8\x01\n\x0bWorkRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.taskhouse.v1.HelloH\x00\x12(\n\x07renewal\x18\x02 \x01(\x0b\x32\x15.taskhouse.v1.RenewalH\x00\x12(\n\x07reports\x18\x03 \x01(\x0b\x32\x15.taskhouse.v1.ReportsH\x00\x12$\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x13.taskhouse.v1.DrainH\x00\x42\t\n\x07message\"\xd9\x01\n\x0cWorkResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.taskhouse.v1.WelcomeH\x00\x12&\n\x06leases\x18\x02 \x01(\x0b\x32\x14.taskhouse.v1.LeasesH\x00\x12:\n\x10\x61\x63knowledgements\x18\x03 \x01(\x0b\x32\x1e.taskhouse.v1.AcknowledgementsH\x00\x12\x30\n\x0brevocations\x18\x04 \x01(\x0b\x32\x19.taskhouse.v1.RevocationsH\x00\x42\t\n\x07message\"t\n\x05Hello\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12/\n\x07\x61\x63tions\x18\x03 \x03(\x0b\x32\x18.taskhouse.v1.ActionNameB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x02\"-\n\nActionName\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\"\t\n\x07Renewal\"\x07\n\x05\x44rain\"\x81\x01\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x0crenew_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0esession_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x06Leases\x12#\n\x06leases\x18\x01 \x03(\x0b\x32\x13.taskhouse.v1.Lease\"\xb6\x01\n\x05Lease\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x37\n\nparameters\x18\x05 \x03(\x0b\x32#.taskhouse.v1.Lease.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\tLeaseName\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"0\n\x07Reports\x12%\n\x07reports\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Report\"\x95\x02\n\x06Report\x12&\n\x05lease\x18\x01 \x01(\x0b\x32\x17.taskhouse.v1.LeaseName\x12\x30\n\x0bpublication\x18\x02 \x01(\x0b\x32\x19.taskhouse.v1.PublicationH\x00\x12.\n\ncompletion\x18\x03 \x01(\x0b\x32\x18.taskhouse.v1.CompletionH\x00\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x15.taskhouse.v1.FailureH\x00\x12&\n\x06return\x18\x05 \x01(\x0b\x32\x14.taskhouse.v1.ReturnH\x00\x12$\n\x05\x63hunk\x18\x06 \x01(\x0b\x32\x13.taskhouse.v1.ChunkH\x00\x42\t\n\x07outcome\"%\n\x05\x43hunk\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"R\n\x05\x42ytes\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63hunk_count\x18\x02 \x01(\x05\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x10\n\x08\x66ilename\x18\x04 \x01(\t\"|\n\x0bPublication\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12,\n\thistogram\x18\x02 \x01(\x0b\x32\x17.taskhouse.v1.HistogramH\x00\x12$\n\x05\x62ytes\x18\x03 \x01(\x0b\x32\x13.taskhouse.v1.BytesH\x00\x42\t\n\x07\x63ontent\"\x0c\n\nCompletion\"\x18\n\x07\x46\x61ilure\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"\x08\n\x06Return\"K\n\x10\x41\x63knowledgements\x12\x37\n\x10\x61\x63knowledgements\x18\x01 \x03(\x0b\x32\x1d.taskhouse.v1.Acknowledgement\"J\n\x0f\x41\x63knowledgement\x12&\n\x05lease\x18\x01 \x01(\x0b\x32\x17.taskhouse.v1.LeaseName\x12\x0f\n\x07refusal\x18\x02 \x01(\t\"6\n\x0bRevocations\x12\'\n\x06leases\x18\x01 \x03(\x0b\x32\x17.taskhouse.v1.LeaseName2P\n\x0bWorkService\x12\x41\n\x04Work\x12\x19.taskhouse.v1.WorkRequest\x1a\x1a.taskhouse.v1.WorkResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,21 +65,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTS']._serialized_start=1137
   _globals['_REPORTS']._serialized_end=1185
   _globals['_REPORT']._serialized_start=1188
-  _globals['_REPORT']._serialized_end=1427
-  _globals['_PUBLICATION']._serialized_start=1429
-  _globals['_PUBLICATION']._serialized_end=1515
-  _globals['_COMPLETION']._serialized_start=1517
-  _globals['_COMPLETION']._serialized_end=1529
-  _globals['_FAILURE']._serialized_start=1531
-  _globals['_FAILURE']._serialized_end=1555
-  _globals['_RETURN']._serialized_start=1557
-  _globals['_RETURN']._serialized_end=1565
-  _globals['_ACKNOWLEDGEMENTS']._serialized_start=1567
-  _globals['_ACKNOWLEDGEMENTS']._serialized_end=1642
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=1644
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=1718
-  _globals['_REVOCATIONS']._serialized_start=1720
-  _globals['_REVOCATIONS']._serialized_end=1774
-  _globals['_WORKSERVICE']._serialized_start=1776
-  _globals['_WORKSERVICE']._serialized_end=1856
+  _globals['_REPORT']._serialized_end=1465
+  _globals['_CHUNK']._serialized_start=1467
+  _globals['_CHUNK']._serialized_end=1504
+  _globals['_BYTES']._serialized_start=1506
+  _globals['_BYTES']._serialized_end=1588
+  _globals['_PUBLICATION']._serialized_start=1590
+  _globals['_PUBLICATION']._serialized_end=1714
+  _globals['_COMPLETION']._serialized_start=1716
+  _globals['_COMPLETION']._serialized_end=1728
+  _globals['_FAILURE']._serialized_start=1730
+  _globals['_FAILURE']._serialized_end=1754
+  _globals['_RETURN']._serialized_start=1756
+  _globals['_RETURN']._serialized_end=1764
+  _globals['_ACKNOWLEDGEMENTS']._serialized_start=1766
+  _globals['_ACKNOWLEDGEMENTS']._serialized_end=1841
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=1843
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=1917
+  _globals['_REVOCATIONS']._serialized_start=1919
+  _globals['_REVOCATIONS']._serialized_end=1973
+  _globals['_WORKSERVICE']._serialized_start=1975
+  _globals['_WORKSERVICE']._serialized_end=2055
 # @@protoc_insertion_point(module_scope)

@@ -115,25 +115,49 @@ class Reports(_message.Message):
     def __init__(self, reports: _Optional[_Iterable[_Union[Report, _Mapping]]] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("lease", "publication", "completion", "failure")
+    __slots__ = ("lease", "publication", "completion", "failure", "chunk")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     PUBLICATION_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     RETURN_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
     lease: LeaseName
     publication: Publication
     completion: Completion
     failure: Failure
-    def __init__(self, lease: _Optional[_Union[LeaseName, _Mapping]] = ..., publication: _Optional[_Union[Publication, _Mapping]] = ..., completion: _Optional[_Union[Completion, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., **kwargs) -> None: ...
+    chunk: Chunk
+    def __init__(self, lease: _Optional[_Union[LeaseName, _Mapping]] = ..., publication: _Optional[_Union[Publication, _Mapping]] = ..., completion: _Optional[_Union[Completion, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., **kwargs) -> None: ...
+
+class Chunk(_message.Message):
+    __slots__ = ("number", "data")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    data: bytes
+    def __init__(self, number: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Bytes(_message.Message):
+    __slots__ = ("data", "chunk_count", "content_type", "filename")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    chunk_count: int
+    content_type: str
+    filename: str
+    def __init__(self, data: _Optional[bytes] = ..., chunk_count: _Optional[int] = ..., content_type: _Optional[str] = ..., filename: _Optional[str] = ...) -> None: ...
 
 class Publication(_message.Message):
-    __slots__ = ("number", "histogram")
+    __slots__ = ("number", "histogram", "bytes")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
     number: int
     histogram: _results_pb2.Histogram
-    def __init__(self, number: _Optional[int] = ..., histogram: _Optional[_Union[_results_pb2.Histogram, _Mapping]] = ...) -> None: ...
+    bytes: Bytes
+    def __init__(self, number: _Optional[int] = ..., histogram: _Optional[_Union[_results_pb2.Histogram, _Mapping]] = ..., bytes: _Optional[_Union[Bytes, _Mapping]] = ...) -> None: ...
 
 class Completion(_message.Message):
     __slots__ = ()

@@ -299,6 +299,21 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_CHANGE_REQUEST_CHANGED_MEANWHILE = 58;
    */
   CHANGE_REQUEST_CHANGED_MEANWHILE = 58,
+
+  /**
+   * Somebody is getting the result, which can be had once; if he fails, it can be had again. Status: UNAVAILABLE.
+   * Metadata: task_id.
+   *
+   * @generated from enum value: ERROR_REASON_RESULT_CLAIMED = 70;
+   */
+  RESULT_CLAIMED = 70,
+
+  /**
+   * A newer listener has taken over the stream. Status: ABORTED.
+   *
+   * @generated from enum value: ERROR_REASON_LISTENER_REPLACED = 71;
+   */
+  LISTENER_REPLACED = 71,
 }
 
 /**

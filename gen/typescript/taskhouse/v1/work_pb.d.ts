@@ -411,6 +411,14 @@ export declare type Report = Message<"taskhouse.v1.Report"> & {
      */
     value: Return;
     case: "return";
+  } | {
+    /**
+     * A part of a result that is published afterwards; the lease goes on.
+     *
+     * @generated from field: taskhouse.v1.Chunk chunk = 6;
+     */
+    value: Chunk;
+    case: "chunk";
   } | { case: undefined; value?: undefined };
 };
 
@@ -421,8 +429,79 @@ export declare type Report = Message<"taskhouse.v1.Report"> & {
 export declare const ReportSchema: GenMessage<Report>;
 
 /**
- * Publishes one result of a task, of at most 400 KiB. Once one is refused (INVALID_FIELD, TOO_LARGE), this attempt cannot
- * complete the task any more: it would seem whole.
+ * A part of a result: exactly 1 MiB. What follows the last of them comes with the publication. Chunks of an attempt that
+ * publishes nothing are thrown away.
+ *
+ * @generated from message taskhouse.v1.Chunk
+ */
+export declare type Chunk = Message<"taskhouse.v1.Chunk"> & {
+  /**
+   * Numbers the chunks of the attempt from 1, without gaps. One that is here already is acknowledged and left.
+   *
+   * @generated from field: int32 number = 1;
+   */
+  number: number;
+
+  /**
+   * The bytes.
+   *
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message taskhouse.v1.Chunk.
+ * Use `create(ChunkSchema)` to create a new message.
+ */
+export declare const ChunkSchema: GenMessage<Chunk>;
+
+/**
+ * The end of a result, and what the result is.
+ *
+ * @generated from message taskhouse.v1.Bytes
+ */
+export declare type Bytes = Message<"taskhouse.v1.Bytes"> & {
+  /**
+   * What follows the chunks; all of it, if there are none. At most 1 MiB.
+   *
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+
+  /**
+   * How many chunks came before.
+   *
+   * @generated from field: int32 chunk_count = 2;
+   */
+  chunkCount: number;
+
+  /**
+   * A media type, for example "application/json", of at most 200 printable ASCII characters.
+   *
+   * @generated from field: string content_type = 3;
+   */
+  contentType: string;
+
+  /**
+   * What to call it, if it is to be a file; at most 200 characters, no control characters.
+   *
+   * @generated from field: string filename = 4;
+   */
+  filename: string;
+};
+
+/**
+ * Describes the message taskhouse.v1.Bytes.
+ * Use `create(BytesSchema)` to create a new message.
+ */
+export declare const BytesSchema: GenMessage<Bytes>;
+
+/**
+ * Publishes one result of a task. Once one is refused (INVALID_FIELD, TOO_LARGE), this attempt cannot complete the task
+ * any more: it would seem whole. Tasks with pages publish histograms, each of at most 400 KiB; other tasks publish one
+ * result, of which a setting says how large it may be. A second one, a larger one, bytes for pages, or a completion
+ * without any ends the task at once as failed: another attempt would do no better.
  *
  * @generated from message taskhouse.v1.Publication
  */
@@ -442,12 +521,20 @@ export declare type Publication = Message<"taskhouse.v1.Publication"> & {
    */
   content: {
     /**
-     * Anonymised counts.
+     * Anonymised counts. Where results are no pages, they are sent as JSON.
      *
      * @generated from field: taskhouse.v1.Histogram histogram = 2;
      */
     value: Histogram;
     case: "histogram";
+  } | {
+    /**
+     * Any bytes.
+     *
+     * @generated from field: taskhouse.v1.Bytes bytes = 3;
+     */
+    value: Bytes;
+    case: "bytes";
   } | { case: undefined; value?: undefined };
 };
 

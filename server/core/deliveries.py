@@ -1,0 +1,144 @@
+"""Deliveries: how the one result of a task whose results are no pages leaves the house, once.
+
+A claim is a lease: it ends by itself unless it is renewed, so that a process that dies gives it back, and its number is
+the fence. The verbs are for Store.write_guarded. What is sent on live channels is in `channels.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from server.core.caller import Caller
+from server.core.errors import ResultClaimed, ResultNotFound
+from server.core.tasks import is_id
+from server.store import deliveries as store
+from server.store.deliveries import Claimed as Claimed
+from server.store.deliveries import Status as Status
+from server.store.engine import Tx
+
+SECOND = 1_000_000  # microseconds
+CHUNK_BYTES = 1024 * 1024  # of every part of a large result but its last
+INLINE_BYTES = 64 * 1024  # So much is kept beside the delivery, and costs no row of its own.
+CLAIM_PERIOD = 30 * SECOND
+REMOVED_CHUNKS = 8  # in one transaction
+MAX_CONSUMED = 10_000  # in one call
+JSON = "application/json"
+FAILURE = b'{"success": false, "error": "Task did not complete successfully."}'
+
+
+class DeliveryState(StrEnum):
+    """Where a result is on its way."""
+
+    AWAITED = "AWAITED"  # Nothing of it is here.
+    ARRIVING = "ARRIVING"  # Some of it is here.
+    AVAILABLE = "AVAILABLE"
+    CLAIMED = "CLAIMED"  # Somebody is getting it.
+    DELIVERED = "DELIVERED"
+    DISCARDED = "DISCARDED"  # Nobody listened.
+    EXPIRED = "EXPIRED"  # Nobody fetched it.
+
+
+_S = DeliveryState
+LAW: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
+    {
+        _S.AWAITED: frozenset({_S.ARRIVING, _S.AVAILABLE}),
+        _S.ARRIVING: frozenset({_S.ARRIVING, _S.AVAILABLE}),
+        _S.AVAILABLE: frozenset({_S.AVAILABLE, _S.CLAIMED, _S.DELIVERED, _S.DISCARDED, _S.EXPIRED}),
+        _S.CLAIMED: frozenset({_S.CLAIMED, _S.AVAILABLE, _S.DELIVERED, _S.EXPIRED}),
+        _S.DELIVERED: frozenset(),
+        _S.DISCARDED: frozenset({_S.DELIVERED}),  # Whoever says that he has it is believed.
+        _S.EXPIRED: frozenset({_S.DELIVERED}),
+    }
+)
+"""From each state, the states that may follow."""
+
+
+class Parcel(NamedTuple):
+    """A claimed result: `chunks` whole parts, which are read one by one, and the rest."""
+
+    task_id: str
+    claim: int
+    attempt: int
+    chunks: int
+    size: int  # bytes in all
+    content_type: str
+    filename: str | None
+    rest: bytes
+    failed: bool  # The task ended badly, and this tells so.
+
+    @property
+    def parts(self) -> int:
+        """How many parts it is sent in; an empty one in one."""
+        return self.chunks + (1 if self.rest or not self.chunks else 0)
+
+
+async def claim(tx: Tx, *, caller: Caller, task_id: str) -> Parcel:
+    """Claim a stored result for one download. Raises ResultNotFound, ResultClaimed."""
+    if not is_id(task_id):
+        raise ResultNotFound(task_id)
+    until = tx.now + CLAIM_PERIOD
+    found = await store.claim(tx, task_id=task_id, credential_id=caller.credential_id, until=until)
+    if found is None:
+        state = await store.state(tx, task_id=task_id, credential_id=caller.credential_id)
+        raise ResultClaimed(task_id) if state == DeliveryState.CLAIMED else ResultNotFound(task_id)
+    return parcel(found)
+
+
+async def renew(tx: Tx, *, task_id: str, claim: int) -> bool:
+    """Keep a claim; False if it has ended and somebody else has the result."""
+    return await store.renew(tx, task_id=task_id, claim=claim, until=tx.now + CLAIM_PERIOD)
+
+
+async def give_back(tx: Tx, *, task_id: str, claim: int) -> None:
+    """End a claim undone: the result can be had again."""
+    await store.give_back(tx, task_id=task_id, claim=claim)
+
+
+async def deliver(tx: Tx, *, claims: Sequence[tuple[str, int]], retrieved: bool) -> list[bool]:
+    """End claims (task id, number) well: their results are gone. False for one that was not held any more."""
+    found = await store.claimed(tx, claims)
+    if found:
+        await store.end(tx, found, state=DeliveryState.DELIVERED, retrieved=retrieved)
+    done = {one.task_id for one in found}
+    return [task_id in done for task_id, _ in claims]
+
+
+async def chunk(tx: Tx, *, task_id: str, attempt: int, number: int) -> bytes | None:
+    """Return a part of a claimed result, from 1; None if it is gone, as somebody said that he has the result."""
+    return await store.chunk(tx, task_id=task_id, attempt=attempt, number=number)
+
+
+async def consume(tx: Tx, *, caller: Caller, task_ids: Sequence[str]) -> None:
+    """Note that the caller has the results of these tasks, as far as they are its own and over; they are gone."""
+    ids = [task_id for task_id in dict.fromkeys(task_ids) if is_id(task_id)]
+    found = await store.of_tasks_over(tx, credential_id=caller.credential_id, task_ids=ids)
+    if found:
+        await store.end(tx, found, state=DeliveryState.DELIVERED, retrieved=True)
+
+
+async def statuses(tx: Tx, *, organization_id: int, task_ids: Sequence[str]) -> list[Status]:
+    """Return how far those of the organization's tasks are that have these ids and an account, in no order."""
+    return await store.statuses(tx, organization_id=organization_id, task_ids=task_ids)
+
+
+async def remove_chunks(tx: Tx) -> bool:
+    """Remove some of what nobody needs any more, and say whether there may be more."""
+    return await store.remove_chunks(tx, most=REMOVED_CHUNKS) is not None
+
+
+def parcel(found: Claimed) -> Parcel:
+    """Return what is sent for a claimed delivery."""
+    if found.failed:
+        return Parcel(found.task_id, found.claim, 0, 0, len(FAILURE), JSON, None, FAILURE, failed=True)
+    return Parcel(
+        task_id=found.task_id,
+        claim=found.claim,
+        attempt=found.attempt,
+        chunks=found.chunks,
+        size=found.size,
+        content_type=found.content_type,
+        filename=found.filename,
+        rest=found.rest or b"",
+        failed=False,
+    )

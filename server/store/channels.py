@@ -1,0 +1,227 @@
+"""Channels: where the results of one credential's tasks are sent live. A channel has one listener, the newest."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import BigInteger, Integer, String, and_, bindparam, exists, func, insert, select, text, update
+from sqlmodel import Field, Index, SQLModel
+
+from server.store.columns import micros, table_of
+from server.store.deliveries import CLAIMED, DELIVERIES, ON_CHANNELS, Claimed, Kept
+from server.store.engine import Command, Query, Tx
+from server.store.lists import records
+from server.store.tasks import TASKS
+
+
+class ChannelRow(SQLModel, table=True):
+    """A channel that has, or had, a listener."""
+
+    __tablename__ = "channels"
+    __table_args__ = (Index("channels_by_attach_time", "attach_time"),)
+
+    credential_id: str = Field(primary_key=True)
+    generation: int  # grows with each listener: what an earlier one does is void
+    attach_time: int = micros()  # when the last listener came
+    listening_until: int = micros()  # moved on while it listens
+
+
+CHANNELS = table_of(ChannelRow)
+_H, _D, _T = CHANNELS.c, DELIVERIES.c, TASKS.c
+
+
+class Waiting(NamedTuple):
+    """A channel with results that wait to be sent."""
+
+    credential_id: str
+    since: int  # when the first of them became available
+    listening_until: int | None  # None: nobody ever listened
+
+
+class Listening(NamedTuple):
+    """A channel's listener."""
+
+    credential_id: str
+    generation: int
+
+
+class Ready(NamedTuple):
+    """A result that may be sent."""
+
+    task_id: str
+    credential_id: str
+    service: str
+    action: str
+
+
+class _Generation(NamedTuple):
+    value: int
+
+
+_UNTIL = bindparam("until", type_=BigInteger)
+_NOW = bindparam("now", type_=BigInteger)
+_MOST = bindparam("most", type_=Integer)
+_OF_CREDENTIAL = _H.credential_id == bindparam("of_credential")
+_LISTENERS = records("listeners", credential_id=String, generation=Integer)
+_THEIRS = and_(_H.credential_id == _LISTENERS.c.credential_id, _H.generation == _LISTENERS.c.generation)
+
+_ATTACH = Query(
+    update(CHANNELS)
+    .where(_OF_CREDENTIAL)
+    .values(generation=_H.generation + 1, attach_time=_NOW, listening_until=_UNTIL)
+    .returning(_H.generation),
+    _Generation,
+)
+_OPEN = Command(
+    insert(CHANNELS).values(
+        credential_id=bindparam("credential_id"), generation=1, attach_time=_NOW, listening_until=_UNTIL
+    )
+)
+_DETACH = Command(
+    update(CHANNELS).where(_OF_CREDENTIAL, _H.generation == bindparam("of_generation")).values(listening_until=_NOW)
+)
+_RENEW = Query(
+    update(CHANNELS).where(_THEIRS).values(listening_until=_UNTIL).returning(_H.credential_id, _H.generation),
+    Listening,
+)
+_ATTACHED_SINCE = Query(select(_H.credential_id, _H.generation).where(_H.attach_time >= bindparam("since")), Listening)
+_LAST_HEARD = (
+    select(_H.listening_until).where(_H.credential_id == _D.credential_id).correlate(DELIVERIES).scalar_subquery()
+)
+_WAITING = Query(
+    select(_D.credential_id, func.min(_D.available_time), _LAST_HEARD)
+    .where(text(ON_CHANNELS))
+    .group_by(_D.credential_id),
+    Waiting,
+)
+_FIRST_CLAIM_END = Query(select(func.min(_D.claim_until)).where(text(CLAIMED)), _Generation)
+_READY = Query(
+    select(_D.task_id, _D.credential_id, _T.service, _T.action)
+    .select_from(
+        DELIVERIES.join(_LISTENERS, _D.credential_id == _LISTENERS.c.credential_id)
+        .join(CHANNELS, _THEIRS)
+        .join(TASKS, _T.id == _D.task_id)
+    )
+    .where(text("deliveries.state = 'AVAILABLE' AND deliveries.retrieval = 'aschannel'"))
+    .order_by(_D.available_time, _D.task_id)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True, of=DELIVERIES),
+    Ready,
+)
+_KEEP = Query(
+    select(_H.credential_id, _H.generation)
+    .join(_LISTENERS, _THEIRS)
+    .order_by(_H.credential_id)
+    .with_for_update(read=True, of=CHANNELS),
+    Listening,
+)
+_IDS = records("tasks", task_id=String)
+_TAKE = Query(
+    update(DELIVERIES)
+    .where(_D.task_id == _IDS.c.task_id, _D.state == "AVAILABLE")
+    .values(state="CLAIMED", claim=_D.claim + 1, claim_until=_UNTIL)
+    .returning(*(_D[name] for name in Claimed._fields)),
+    Claimed,
+)
+_CLAIMS = records("claims", task_id=String, claim=Integer)
+_IN_CLAIMS = (_D.task_id == _CLAIMS.c.task_id, _D.claim == _CLAIMS.c.claim, _D.state == "CLAIMED")
+_RENEW_CLAIMS = Command(update(DELIVERIES).where(*_IN_CLAIMS).values(claim_until=_UNTIL))
+_RETURN_CLAIMS = Command(update(DELIVERIES).where(*_IN_CLAIMS).values(state="AVAILABLE", available_time=_NOW))
+_RETURN_EXPIRED = Command(
+    update(DELIVERIES).where(text(CLAIMED), _D.claim_until <= _NOW).values(state="AVAILABLE", available_time=_NOW)
+)
+_IS_HEARD = (
+    exists()
+    .where(_H.credential_id == _D.credential_id, _H.listening_until > bindparam("since", type_=BigInteger))
+    .correlate(DELIVERIES)
+)
+_UNHEARD = Query(
+    select(*(_D[name] for name in Kept._fields))
+    .where(text(ON_CHANNELS), _D.available_time <= bindparam("since", type_=BigInteger), ~_IS_HEARD)
+    .order_by(_D.task_id)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True),
+    Kept,
+)
+
+
+async def attach(tx: Tx, *, credential_id: str, until: int) -> int:
+    """Give the channel to a new listener and return its generation."""
+    found = await tx.one(_ATTACH, of_credential=credential_id, now=tx.now, until=until)
+    if found:
+        return found.value
+    await tx.run(_OPEN, credential_id=credential_id, now=tx.now, until=until)
+    return 1
+
+
+async def detach(tx: Tx, *, credential_id: str, generation: int) -> None:
+    """Note that the listener is gone, if there is no newer one."""
+    await tx.run(_DETACH, of_credential=credential_id, of_generation=generation, now=tx.now)
+
+
+async def renew(tx: Tx, listeners: Sequence[Listening], *, until: int) -> list[Listening]:
+    """Note that these listen, and return those of which there is no newer one."""
+    return await tx.all(_RENEW, listeners=_listed(listeners), until=until)
+
+
+async def attached_since(tx: Tx, since: int) -> list[Listening]:
+    """Return the listeners that came since then and are the newest of their channels."""
+    return await tx.all(_ATTACHED_SINCE, since=since)
+
+
+async def waiting(tx: Tx) -> list[Waiting]:
+    """Return the channels with results that may be sent, and since when those wait."""
+    return await tx.all(_WAITING)
+
+
+async def first_claim_end(tx: Tx) -> int | None:
+    """Return when the first claim ends, unless it is renewed."""
+    found = await tx.one(_FIRST_CLAIM_END)
+    return found.value if found else None
+
+
+async def keep(tx: Tx, listeners: Sequence[Listening]) -> list[Listening]:
+    """Return those of these that are the newest of their channels. They stay so until this transaction ends."""
+    return await tx.all(_KEEP, listeners=_listed(listeners))
+
+
+async def ready(tx: Tx, listeners: Sequence[Listening], *, most: int) -> list[Ready]:
+    """Return results that may be sent to these listeners, those first that wait longest. They are locked."""
+    return await tx.all(_READY, listeners=_listed(listeners), most=most)
+
+
+async def take(tx: Tx, task_ids: Sequence[str], *, until: int) -> list[Claimed]:
+    """Claim results that are available, and return them in no order."""
+    return await tx.all(_TAKE, tasks=_json([{"task_id": task_id} for task_id in task_ids]), until=until)
+
+
+async def renew_claims(tx: Tx, claims: Sequence[tuple[str, int]], *, until: int) -> None:
+    """Keep those of these (task id, claim) that are held."""
+    await tx.run(_RENEW_CLAIMS, claims=_claims(claims), until=until)
+
+
+async def return_claims(tx: Tx, claims: Sequence[tuple[str, int]]) -> None:
+    """Make those of these (task id, claim) that are held available again."""
+    await tx.run(_RETURN_CLAIMS, claims=_claims(claims), now=tx.now)
+
+
+async def return_expired(tx: Tx) -> int:
+    """Make available again what was claimed by somebody who is gone, and return how much that is."""
+    return await tx.run(_RETURN_EXPIRED, now=tx.now)
+
+
+async def unheard(tx: Tx, *, since: int, most: int) -> list[Kept]:
+    """Return results that wait since then, on channels to which nobody listened since. They are locked."""
+    return await tx.all(_UNHEARD, since=since, most=most)
+
+
+def _listed(listeners: Sequence[Listening]) -> str:
+    return _json([one._asdict() for one in listeners])
+
+
+def _claims(claims: Sequence[tuple[str, int]]) -> str:
+    return _json([{"task_id": task_id, "claim": claim} for task_id, claim in claims])
+
+
+def _json(values: Sequence[object]) -> str:
+    return orjson.dumps(values).decode()
