@@ -1,5 +1,7 @@
 """Rules, where no review is asked for."""
 
+import asyncio
+
 import orjson
 import pytest
 
@@ -286,3 +288,28 @@ async def test_the_first_thing_that_is_wrong_is_told_in_the_order_of_the_documen
         await create(store, anna, source_id="nope")
     await create(store, anna, reason="a good one")
     assert await faults_of(create(store, anna)) == ["reason"]
+
+
+async def test_of_two_who_want_the_same_id_or_name_at_once_one_gets_it(store, elsewhere, anna):
+    for number in range(10):
+        ids = asyncio.gather(
+            create(store, anna, f"Rule {number}", rule_id=f"{number}"),
+            create(elsewhere, anna, f"Other {number}", rule_id=f"{number}"),
+            return_exceptions=True,
+        )
+        assert sorted(type(one).__name__ for one in await ids) == ["Rule", "RuleExists"]
+        names = asyncio.gather(
+            *(create(one, anna, f"Name {number}", rule_id=None) for one in (store, elsewhere)), return_exceptions=True
+        )
+        assert sorted(type(one).__name__ for one in await names) == ["Rule", "RuleNameTaken"]
+
+
+async def test_of_two_who_change_the_version_that_they_saw_one_is_told(store, elsewhere, anna):
+    rule = await create(store, anna)
+    for number in range(10):
+        both = asyncio.gather(
+            *(update(one, anna, short_description=f"{number} {one}", etag=rule.etag) for one in (store, elsewhere)),
+            return_exceptions=True,
+        )
+        assert sorted(type(one).__name__ for one in await both) == ["Revision", "RuleChangedMeanwhile"]
+        rule = await get(store, anna)
