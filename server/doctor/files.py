@@ -11,7 +11,16 @@ from pathlib import Path
 from server.doctor.findings import Finding
 from server.sockets import run_folder
 
-SECRETS = ("taskhouse.db", "taskhouse.db-wal", "taskhouse.db-shm", "ca.key", "edge.key", "worker.token")
+SECRETS = (
+    "taskhouse.db",
+    "taskhouse.db-wal",
+    "taskhouse.db-shm",
+    "ca.key",
+    "events.key",
+    "events.heads",
+    "edge.key",
+    "worker.token",
+)
 LOCK = "up.lock"
 LEAST_BYTES = 256 * 1024 * 1024
 LEAST_SHARE, ENOUGH_BYTES = 0.05, 5 * 1024**3  # A twentieth of a large disk is still plenty.
