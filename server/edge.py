@@ -22,12 +22,16 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from server import edge_refusals
 from server.edge_contract import HEALTH, read_contract
+from server.rest.aircloak_uploads import MAX_BODY
 
 UPLOADS = ("/bulk_insert", "/insert")
 """The documented paths that take large bodies, and time."""
 
-MAX_UPLOADS = 64
+MAX_UPLOADS = 16
 """How many uploads may be under way at once: each may take its whole body in memory, here and in a server."""
+
+UPLOAD_BYTES = MAX_BODY + 64 * 1024
+"""What is read of an upload. It is more than servers take: their own refusal is the documented one."""
 
 LEAST_VERSION = (1, 40, 0)
 """The oldest Envoy to run: older ones lack fixes of holes, and what the template asks for."""
@@ -113,6 +117,7 @@ def render(config: EdgeConfig) -> str:
         stalled_seconds=config.stalled_seconds,
         uploads=UPLOADS,
         max_uploads=MAX_UPLOADS,
+        upload_bytes=UPLOAD_BYTES,
         public_idle=config.public_idle_seconds,
         public_streams=_PUBLIC_STREAMS,
         public_watches=_PUBLIC_WATCHES,

@@ -15,6 +15,7 @@ from server.core.retention import Policy
 from server.identity.authority import Authority
 from server.identity.callers import Callers
 from server.rest.aircloak import AircloakDoor, AircloakServicer
+from server.rest.aircloak_uploads import MAX_BODY
 from server.rest.asapi import AsapiServicer
 from server.rest.asapi_door import AsapiDoor
 from server.rest.health import HealthServicer
@@ -69,13 +70,12 @@ from taskhouse.v1 import (
     work_pb2_grpc,
 )
 
-MAX_UPLOAD_BYTES = 64 * 1024 * 1024  # As the edge's routes of uploads.
-SPARE_BYTES = 1024 * 1024  # What gRPC adds around a body of that size.
+MAX_UPLOAD_BYTES = MAX_BODY + 1024 * 1024  # With what else is in the message; the edge lets a little less in.
 UPLOADS = ("/taskhouse.rest.v1.AircloakService/BulkInsert", "/taskhouse.rest.v1.AircloakService/Insert")
 STREAMED_UPLOADS = "/taskhouse.v1.DatasetService/Upload"
 MAX_STREAMED_BYTES = 1024 * 1024  # a message
 OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_UPLOAD_BYTES + SPARE_BYTES),
+    ("grpc.max_receive_message_length", MAX_UPLOAD_BYTES),
     ("grpc.so_reuseport", 0),
     ("grpc.http2.max_ping_strikes", 0),  # The edge pings to see that its servers live; else gRPC would hang up on it.
     # The edge lets 16 KiB of headers in; gRPC's default is 8 KiB, and a random refusal on the way there.
@@ -135,7 +135,7 @@ def build_server(
         doors=doors,
         default=typed,
         callers=Callers(store),
-        max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES + SPARE_BYTES) | {STREAMED_UPLOADS: MAX_STREAMED_BYTES},
+        max_bytes=dict.fromkeys(UPLOADS, MAX_UPLOAD_BYTES) | {STREAMED_UPLOADS: MAX_STREAMED_BYTES},
     )
     server = Server(
         address=address,

@@ -189,7 +189,9 @@ def test_documented_refusals_of_uploads(client: Clients) -> None:
     assert (as_text.status_code, as_text.json()) == (422, {"success": False, "errors": "unknown content type"})
     brotli = upload.post("/bulk_insert", content=b"{}", headers={"content-encoding": "br"})
     assert brotli.status_code == 415
-    assert upload.post("/bulk_insert", content=b" " * (10 * 1024 * 1024 + 1)).status_code == 413
+    large = upload.post("/bulk_insert", content=b" " * (10 * 1024 * 1024 + 1))
+    refusal = {"success": False, "errors": "payload too large: more than 10485760 bytes"}
+    assert (large.status_code, large.json()) == (413, refusal)
     unknown = upload.post("/bulk_insert", json={"ann": {"weights": [{"weight": 1}]}})
     assert unknown.status_code == 422
     assert "weights" in json.dumps(unknown.json()["errors"])

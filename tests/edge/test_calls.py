@@ -67,6 +67,13 @@ def test_the_last_of_repeated_parameters_wins(client, query, page, per_page):
     assert (reply["page"], reply["per_page"]) == (page, per_page)
 
 
+def test_a_query_of_very_many_parameters_is_not_looked_through(client):
+    many = "&".join(f"x{number}=" for number in range(99))
+    assert client.get(f"/api/task_results/a?page=1&{many}").json()["page"] == 1
+    assert client.get(f"/api/task_results/a?page=1&{many[:-4]}&page=2").json()["page"] == 2
+    assert client.get(f"/api/task_results/a?page=1&{many}&page=2").status_code == 422
+
+
 def test_the_last_of_repeated_parameters_wins_in_typed_calls(client):
     assert client.get("/v1/tasks?page_size=1&page_size=2&page_token=a+b").json()["next_page_token"] == "2 a b"
 
@@ -132,14 +139,14 @@ def test_what_nothing_else_takes_reaches_the_catch_all(client, method, path, res
 
 def test_an_upload_arrives_whole(client):
     headers = {"content-type": "application/json", "content-encoding": "gzip", "validation_mode": "strict"}
-    told = client.post("/bulk_insert", content=b"x" * 12_000_000, headers=headers).json()
-    assert (told["size"], told["content_type"]) == (12_000_000, "application/json")
+    told = client.post("/bulk_insert", content=b"x" * 10_000_000, headers=headers).json()
+    assert (told["size"], told["content_type"]) == (10_000_000, "application/json")
     assert told["metadata"]["content-encoding"] == "gzip"
 
 
 def test_a_streamed_upload_arrives_whole(client):
-    told = client.post("/insert", content=(b"x" * 100_000 for _ in range(120))).json()
-    assert told["size"] == 12_000_000
+    told = client.post("/insert", content=(b"x" * 100_000 for _ in range(100))).json()
+    assert told["size"] == 10_000_000
 
 
 def test_typed_json_up_to_the_limit_arrives(client):

@@ -14,6 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from server import edge_refusals
+from server.edge import UPLOAD_BYTES
+from server.rest.aircloak_uploads import MAX_BODY
 from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc, work_pb2, work_pb2_grpc
 from tests.edge import http2 as http2_client
 from tests.edge.conftest import running_edge, wait_for
@@ -234,7 +236,7 @@ def test_typed_json_over_the_limit_is_refused_at_once(edge, alice, http2):
 
 
 def test_an_upload_over_the_limit_is_refused(edge, alice, http2):
-    body = b"x" * (65 * 1024 * 1024)
+    body = b"x" * (UPLOAD_BYTES + 1)
     assert post(edge, "/bulk_insert", body, alice, over_http2=http2) == (413, documented(TOO_LARGE))
 
 

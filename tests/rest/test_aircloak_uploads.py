@@ -213,6 +213,12 @@ async def test_more_than_ten_mebibytes_are_refused_as_sent_and_as_inflated(bulk,
     assert await bulk.raw(body + b" " * (MAX_BODY - len(body))) == (200, {"success": True})
 
 
+async def test_a_message_that_no_edge_lets_in_is_not_read(bulk):
+    call = bulk._call(bulk._request(http_body=httpbody_pb2.HttpBody(data=bytes(MAX_BODY + 2 * 1024 * 1024))))
+    assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in await call.details()
+
+
 async def test_a_large_upload_is_stored_and_leaves_the_garbage_collector_on(bulk, stored):
     many = {f"user:{number}": {"heights": [{"height": number}]} for number in range(20_000)}
     answers = await asyncio.gather(bulk(many), bulk({**many, "bad": 1}), bulk(GOOD))
