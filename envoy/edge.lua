@@ -6,7 +6,7 @@ local FAULT = "x-taskhouse-fault" -- the answer that names a <field>, if the tra
 local TYPE = "x-taskhouse-type" -- the content type of BODY, where it is not plain JSON
 local CODE = "x-taskhouse-code" -- the gRPC code of a refusal by Envoy itself, which would call a timeout UNAVAILABLE
 
-local MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
+local MAX_HEADERS, MAX_HEADER_BYTES, MAX_PARAMETERS = 100, 16 * 1024, 100
 
 local find, sub = string.find, string.sub
 
@@ -46,11 +46,13 @@ local function name_of(part)
 end
 
 -- The documented API takes the last of repeated parameters; the transcoder refuses to set an optional field twice.
+-- Whose query is long, or has a single parameter, is served without: whoever calls may be a stranger.
 local function with_last_page(path)
   local start = find(path, "?", 1, true)
-  if not start or sub(path, 1, 18) ~= "/api/task_results/" then return path end
+  if not start or sub(path, 1, 18) ~= "/api/task_results/" or not find(path, "&", start, true) then return path end
   local parts, last, kept = {}, {}, {}
   for part in string.gmatch(sub(path, start + 1), "[^&]+") do
+    if #parts == MAX_PARAMETERS then return path end
     parts[#parts + 1] = part
     last[name_of(part)] = #parts
   end
@@ -73,14 +75,17 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local path = headers:get(":path") or "" -- CONNECT has none
-  local changed = with_last_page(path)
-  if changed ~= path then headers:replace(":path", changed) end
   local native = is_native(headers)
   local too_large = remove_refused(headers, native)
   if native then remember(handle, "native") end
   if headers:get(":method") == "HEAD" then remember(handle, "head") end
-  if too_large then handle:respond({[":status"] = "431"}, "") end
+  if too_large then
+    handle:respond({[":status"] = "431"}, "")
+    return
+  end
+  local path = headers:get(":path") or "" -- CONNECT has none
+  local changed = with_last_page(path)
+  if changed ~= path then headers:replace(":path", changed) end
 end
 
 function envoy_on_response(handle)
