@@ -240,6 +240,18 @@ def test_an_upload_over_the_limit_is_refused(edge, alice, http2):
     assert post(edge, "/bulk_insert", body, alice, over_http2=http2) == (413, documented(TOO_LARGE))
 
 
+def test_an_upload_a_little_over_the_documented_limit_is_the_servers_to_refuse(edge, alice, http2):
+    status, answer = post(edge, "/bulk_insert", b"x" * (MAX_BODY + 1), alice, over_http2=http2)
+    assert (status, answer["size"]) == (200, MAX_BODY + 1)  # This one takes it.
+
+
+@pytest.mark.parametrize("query", ["page=x", "page=1&page=x"])
+def test_of_a_stranger_s_parameters_nothing_is_told(edge, query):
+    with edge.client() as stranger:
+        reply = stranger.get(f"/api/task_results/a?{query}")
+    told(reply, "aircloak", 401, 16, "not_authenticated", NEEDS_CREDENTIAL)
+
+
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [
