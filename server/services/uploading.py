@@ -3,14 +3,15 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from server.core import uploading
 from server.core.caller import Caller
 from server.core.errors import ProtocolBroken, Refusal, Stopping, StreamIdle, invalid
 from server.core.uploading import Sent, Stream, Upload
 from server.core.uploads import Row
-from server.store.engine import Store
+from server.store.engine import Store, StoreUnavailable
 from taskhouse.v1 import datasets_pb2 as pb
 
 IDLE_SECONDS = 60
@@ -27,6 +28,7 @@ class Uploading:
         self._store = store
         self._stopping = stopping
         self._idle_seconds = idle_seconds
+        self._ending: set[asyncio.Future[Upload]] = set()
 
     async def serve(self, requests: AsyncIterator[pb.UploadRequest], caller: Caller) -> Upload:
         """Store what the client sends, and return the upload when it has said all. See DatasetService.Upload."""
@@ -36,16 +38,34 @@ class Uploading:
             if first is None or first.WhichOneof("message") != "start":
                 raise ProtocolBroken("The first message of an upload is its start.")
             start = {"dataset": first.start.dataset, "upload_id": first.start.upload_id}
-            stream = await self._store.write(uploading.begin, caller=caller, **start)
-            rows = _Rows(self._store, stream)
+            rows = _Rows(self._store, await self._store.write_guarded(uploading.begin, caller=caller, **start))
             try:
                 await self._take_all(requests, stopping, rows)
-            finally:
-                await rows.close()
-                upload = await asyncio.shield(self._store.write(uploading.end, stream=stream))
-            return upload
+            except BaseException:
+                # Whoever waits is told of this. If its end cannot be stored now, the sweeper makes up for it.
+                with suppress(Refusal, StoreUnavailable):
+                    await self._end(rows)
+                raise
+            return await self._end(rows)
         finally:
             stopping.cancel()
+
+    async def _end(self, rows: "_Rows") -> Upload:
+        """End the stream, also if who waits for that is cancelled meanwhile, and return the upload."""
+
+        async def end() -> Upload:
+            await rows.close()
+            return await self._store.write_guarded(uploading.end, stream=rows.stream)
+
+        ending = asyncio.ensure_future(end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ended)
+        return await asyncio.shield(ending)
+
+    def _ended(self, ending: "asyncio.Future[Upload]") -> None:
+        self._ending.discard(ending)
+        if not ending.cancelled():
+            ending.exception()  # Told to who waits; nobody may.
 
     async def _take_all(
         self, requests: AsyncIterator[pb.UploadRequest], stopping: asyncio.Future[Any], rows: "_Rows"
@@ -79,6 +99,14 @@ class Uploading:
             reading.cancel()
 
 
+class _Message(NamedTuple):
+    """Rows that came together."""
+
+    first_row: int  # the number of the first of them
+    rows: list[Row]
+    bytes: int  # that they take
+
+
 class _Rows:
     """Rows on their way into the store: while a batch is written, those that come meanwhile make the next one."""
 
@@ -86,16 +114,17 @@ class _Rows:
         self.stream = stream
         self.next_row = stream.first_row  # the number of the row that comes next
         self._store = store
-        self._waiting: deque[tuple[list[Row], int]] = deque()  # of each message its rows, and how many bytes they take
+        self._waiting: deque[_Message] = deque()
         self._bytes = 0  # of all that wait
-        self._acknowledged = stream.first_row
         self._writing: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
 
     async def add(self, rows: list[Row], text_bytes: int) -> None:
         """Take a message's rows, and wait if too many wait. Raises what storing those before them met."""
+        if not rows:
+            return
         size = text_bytes + ROW_BYTES * len(rows)
-        self._waiting.append((rows, size))
+        self._waiting.append(_Message(self.next_row, rows, size))
         self._bytes += size
         self.next_row += len(rows)
         while True:
@@ -122,10 +151,9 @@ class _Rows:
 
     async def _write(self) -> None:
         try:
-            while batch := self._take():
-                self._acknowledged = await self._store.write_guarded(
-                    uploading.put, stream=self.stream, first_row=self._acknowledged, rows=batch
-                )
+            while self._waiting:
+                first_row, batch = self._waiting[0].first_row, self._take()
+                await self._store.write_guarded(uploading.put, stream=self.stream, first_row=first_row, rows=batch)
                 self._room.set()
         finally:
             self._room.set()
@@ -133,10 +161,10 @@ class _Rows:
     def _take(self) -> list[Row]:
         """Return the rows of as many messages as a transaction may store."""
         batch: list[Row] = []
-        while self._waiting and len(batch) + len(self._waiting[0][0]) <= MAX_ROWS:
-            rows, size = self._waiting.popleft()
-            batch += rows
-            self._bytes -= size
+        while self._waiting and len(batch) + len(self._waiting[0].rows) <= MAX_ROWS:
+            message = self._waiting.popleft()
+            batch += message.rows
+            self._bytes -= message.bytes
         return batch
 
 

@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import uuid
+from functools import partial
 
 import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
 
-from server.core import credentials, datasets
+from server.core import credentials, datasets, uploading
 from server.core.caller import Role
-from server.core.errors import StreamIdle
+from server.core.errors import ProtocolBroken, StreamIdle
 from server.services.uploading import MAX_ROWS, Uploading
+from server.store.engine import StoreUnavailable
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
 from tests.core.filled import dataset, kept_rows
@@ -131,6 +133,75 @@ async def test_of_two_streams_the_later_goes_on_and_the_earlier_is_told(stub, wr
     await earlier.done_writing()
     assert (await refused(earlier))[:2] == (grpc.StatusCode.ABORTED, "UPLOAD_TAKEN_OVER")
     assert await users_in(store) == ["u0", "u1", "u2", "u3"]
+
+
+async def test_a_stream_takes_over_from_one_that_is_storing_rows_at_its_first_try(store, acme, upload_id, monkeypatch):
+    storing, begin, tries = asyncio.Event(), uploading.begin, []
+    tell = partial(asyncio.get_running_loop().call_soon_threadsafe, storing.set)
+    started = {"caller": acme, "dataset": "heights", "upload_id": upload_id}
+    stream = await store.write_guarded(begin, **started)
+
+    async def put(tx):
+        for first_row in range(0, 20_000, 1000):
+            await uploading.put(tx, stream=stream, first_row=first_row, rows=[(stream.table.id, "u", "[1]")] * 1000)
+            tell()
+
+    async def begin_and_count(tx, **values):
+        tries.append(1)
+        return await begin(tx, **values)
+
+    async def nothing():
+        yield start(upload_id)
+
+    monkeypatch.setattr(uploading, "begin", begin_and_count)
+    putting = asyncio.create_task(store.write_guarded(put))
+    await asyncio.wait_for(storing.wait(), 10)
+    later = await asyncio.wait_for(Uploading(store, asyncio.Event()).serve(nothing(), acme), 30)
+    await putting
+    assert later.acknowledged_rows == 20_000
+    assert len(tries) == 1
+
+
+async def test_a_stream_whose_end_cannot_be_stored_is_told_what_ended_it(store, acme, upload_id, monkeypatch):
+    async def gone(tx, *, stream):
+        raise StoreUnavailable("gone for now")
+
+    monkeypatch.setattr(uploading, "end", gone)
+
+    async def broken():
+        yield start(upload_id)
+        yield start(upload_id)
+
+    with pytest.raises(ProtocolBroken):
+        await Uploading(store, asyncio.Event()).serve(broken(), acme)
+
+
+async def test_the_end_of_a_stream_is_stored_however_often_it_is_cancelled(store, acme, upload_id, monkeypatch):
+    storing, go_on, write = asyncio.Event(), asyncio.Event(), store.write_guarded
+
+    async def slow(verb, **values):
+        if verb is uploading.put:
+            storing.set()
+            await go_on.wait()
+        return await write(verb, **values)
+
+    async def silent():
+        yield start(upload_id)
+        yield numbered(0, 2)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store, "write_guarded", slow)
+    serving = asyncio.create_task(Uploading(store, asyncio.Event()).serve(silent(), acme))
+    await asyncio.wait_for(storing.wait(), 10)
+    for _ in range(2):
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=0.05)
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    go_on.set()
+    async with asyncio.timeout(10):
+        while (await store.read(datasets.get, caller=acme, name="heights")).version < 2:  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(0.005)
 
 
 async def test_a_bad_row_ends_the_stream_and_those_before_it_stay(stub, writer, store, acme, upload_id):
@@ -259,11 +330,12 @@ async def test_what_is_read_ahead_of_a_slow_store_is_bounded(
     """`count` messages of `size` rows; at most `most` messages are on their way, or wait, or came last."""
     read, ahead, write = 0, 0, store.write_guarded
 
-    async def slow(verb, *, stream, first_row, rows):
+    async def slow(verb, **values):
         nonlocal ahead
-        await asyncio.sleep(0.02)  # The store is what is slow; nothing is waited for.
-        ahead = max(ahead, read - first_row // size)
-        return await write(verb, stream=stream, first_row=first_row, rows=rows)
+        if verb is uploading.put:
+            await asyncio.sleep(0.02)  # The store is what is slow; nothing is waited for.
+            ahead = max(ahead, read - values["first_row"] // size)
+        return await write(verb, **values)
 
     async def many():
         nonlocal read

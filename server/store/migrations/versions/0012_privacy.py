@@ -6,6 +6,7 @@ OpenDP let counts pass that were equal to the threshold, while the delta that it
 
 import json
 import math
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +16,7 @@ down_revision = "0011"
 
 TRUE_DELTA = math.exp(0.5)  # One user less of noise, of scale 2, is so much more probable.
 DATASETS = sa.table("datasets", sa.column("id"), sa.column("spent_delta"))
-KEY = (sa.column("dataset_id"), sa.column("version"), sa.column("question"))
+KEY: tuple[sa.ColumnClause[Any], ...] = (sa.column("dataset_id"), sa.column("version"), sa.column("question"))
 ANSWERS = sa.table("answers", *KEY, sa.column("answer"))
 
 
