@@ -73,7 +73,7 @@ def _aircloak(refusal: Refusal) -> str:
 
 
 def _asapi(refusal: Refusal) -> str:
-    errors = {"__all__": [[refusal.text, refusal.word]]}
+    errors = {"__all__": [[f"[u{refusal.text!a}]", refusal.word]]}
     return _compact({"success": False, "error": refusal.text, "errors": errors})
 
 

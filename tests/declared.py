@@ -16,7 +16,7 @@ ACTIONS = {
     "icloud/fetch-data": ("a", "b", "device", "p"),
     "icloud/other": (),
     "icloud/publish": ("count",),
-    "later/never": (),
+    "later/never": ("n",),
     "nobody/does-this": (),
     "shop/report": (),
     "slow/wait": ("folder",),

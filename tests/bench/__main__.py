@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from tests.bench import bulk_insert, results_page, two_servers, upload_stream
+from tests.bench import bulk_insert, results_page, task_status, two_servers, upload_stream
 from tests.bench.house import running, start_seconds
 
 with tempfile.TemporaryDirectory() as temporary:
@@ -19,3 +19,4 @@ with tempfile.TemporaryDirectory() as temporary:
     bulk_insert.measure(folder)
     upload_stream.measure(folder)
     two_servers.measure(folder)
+    task_status.measure(folder)

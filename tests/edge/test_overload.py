@@ -207,7 +207,7 @@ def test_answers_that_nobody_reads_are_dropped_in_time(hasty_edge, alice):
         ("/api/task_results/a", b'{"success":false,"error":"%s"}'),
         ("/api/v2/stats/", b'{"error": "%s"}'),
         ("/api/rules", b'{"action":"unknown","result":"error","errorDetails":"%s"}'),
-        ("/account/", b'{"success":false,"error":"%s","errors":{"__all__":[["%s","unavailable"]]}}'),
+        ("/account/", b'{"success":false,"error":"%s","errors":{"__all__":[["[u\'%s\']","unavailable"]]}}'),
     ],
 )
 def test_without_memory_calls_are_refused_in_the_words_of_each_api(full_edge, path, answer):

@@ -56,7 +56,7 @@ def documented(error: str) -> dict:
 
 
 def asapi(error: str, word: str) -> dict:
-    return {"success": False, "error": error, "errors": {"__all__": [[error, word]]}}
+    return {"success": False, "error": error, "errors": {"__all__": [[f"[u{error!a}]", word]]}}
 
 
 def rudder(error: str) -> dict:
