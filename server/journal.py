@@ -1,13 +1,14 @@
 """What befell the parts of a house, in DIR/parts.log: one JSON object a line, for `taskhouse doctor` and for people."""
 
 import json
+import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 DAY_SECONDS = 86_400
+LAST_TIME = 1e11  # Beyond, no calendar of Python's goes.
 MOST_BYTES = 256 * 1024  # Beyond, the older half goes, however young it is: a part may die every ten seconds.
 
 Event = Literal["started", "died", "back"]
@@ -32,8 +33,8 @@ class Journal:
     def note(self, part: str, event: Event, text: str = "") -> None:
         """Add a line. Never fails: a house whose disk is full has other worries."""
         with suppress(OSError):
-            with self._path.open("a") as file:
-                file.write(json.dumps(Entry(time.time(), part, event, text)._asdict()) + "\n")
+            with self._path.open("ab+") as file:
+                file.write(_cut_short(file) + _line(Entry(time.time(), part, event, text)))
             self._sweep()
 
     def _sweep(self) -> None:
@@ -42,23 +43,49 @@ class Journal:
         kept = [entry for entry in entries if entry.time >= oldest]
         if self._path.stat().st_size > MOST_BYTES:
             kept = kept[len(kept) // 2 :]
+        started = [entry for entry in entries if entry.event == "started"][-1:]
+        if not any(entry in kept for entry in started):  # However old: it says where the house that runs listens.
+            kept = started + kept
         if len(kept) < len(entries):
             self._keep(kept)
 
     def entries(self) -> list[Entry]:
-        """Return all lines, the oldest first; those that a crash cut short are left out."""
-        return list(self._read())
-
-    def _read(self) -> Iterator[Entry]:
+        """Return all lines, the oldest first; those that are none of ours, or that a crash cut short, are left out."""
         try:
             lines = self._path.read_text(errors="replace").splitlines()
         except OSError:
-            return
-        for line in lines:
-            with suppress(ValueError, TypeError):
-                yield Entry(**json.loads(line))
+            return []
+        return [entry for line in lines if (entry := _entry(line))]
 
     def _keep(self, entries: list[Entry]) -> None:
         draft = self._path.with_suffix(".draft")
-        draft.write_text("".join(json.dumps(entry._asdict()) + "\n" for entry in entries))
+        draft.write_bytes(b"".join(map(_line, entries)))
         draft.replace(self._path)
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps(entry._asdict()).encode() + b"\n"
+
+
+def _entry(line: str) -> Entry | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match found:
+        case {
+            "time": int() | float() as when,
+            "part": str() as part,
+            "event": "started" | "died" | "back" as event,
+            "text": str() as text,
+        } if 0 <= when < LAST_TIME:
+            return Entry(when, part, event, text)
+    return None
+
+
+def _cut_short(file: BinaryIO) -> bytes:
+    """Return what ends the file's last line, if a crash cut that short: else the next one would be part of it."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read() == b"\n" else b"\n"

@@ -27,13 +27,39 @@ def test_there_may_be_no_journal(tmp_path: Path) -> None:
     Journal(tmp_path / "nowhere", days=1).note("worker", "died")
 
 
-def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"time": 1}',
+        "[1]",
+        "",
+        '{"time": "1", "part": "", "event": "started", "text": ""}',
+        '{"time": null, "part": "", "event": "started", "text": ""}',
+        '{"time": 1e400, "part": "", "event": "started", "text": ""}',
+        '{"time": 1, "part": 1, "event": "started", "text": ""}',
+        '{"time": 1, "part": "", "event": "ended", "text": ""}',
+        '{"time": 1, "part": "", "event": ["started"], "text": ""}',
+        '{"time": 1, "part": "", "event": "started", "text": {}}',
+        "[" * 200_000,
+    ],
+)
+def test_lines_that_are_none_are_passed_over(tmp_path: Path, line: str) -> None:
+    kept = Journal(tmp_path, days=1)
+    kept.note("", "started", "one")
+    with (tmp_path / "parts.log").open("a") as file:
+        file.write(f"{line}\n")
+    kept.note("", "started", "two")
+    assert texts(kept) == ["one", "two"]
+
+
+def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
     kept = Journal(tmp_path)
     kept.note("", "started", "one")
     with (tmp_path / "parts.log").open("a") as file:
-        file.write('{"time": 1, "par\n{"time": 1}\n[1]\n\n')
+        file.write('{"time": 1, "par')
     kept.note("", "started", "two")
-    assert texts(kept) == ["one", "two"]
+    kept.note("", "started", "three")
+    assert texts(kept) == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize(("days", "left"), [(1, ["new"]), (3, ["old", "new"]), (0, ["old", "new"])])
@@ -41,10 +67,26 @@ def test_old_lines_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, da
     kept = Journal(tmp_path, days=days)
     now = time.time()
     monkeypatch.setattr(journal.time, "time", lambda: now - 2 * DAY_SECONDS)
-    kept.note("", "started", "old")
+    kept.note("worker", "died", "old")
     monkeypatch.setattr(journal.time, "time", lambda: now)
-    kept.note("", "started", "new")
+    kept.note("worker", "died", "new")
     assert texts(kept) == left
+
+
+def test_where_the_house_was_started_last_is_kept_however_long_ago_that_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MOST_BYTES", 2000)
+    kept = Journal(tmp_path, days=1)
+    now = time.time()
+    monkeypatch.setattr(journal.time, "time", lambda: now - 2 * DAY_SECONDS)
+    for text in ("before", "here"):
+        kept.note("", "started", text)
+    monkeypatch.setattr(journal.time, "time", lambda: now)
+    for number in range(100):
+        kept.note("worker", "died", str(number))
+    assert [entry.text for entry in kept.entries() if entry.event == "started"] == ["here"]
+    assert texts(kept)[0] == "here"
 
 
 def test_it_never_grows_beyond_its_bound_and_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
