@@ -1,5 +1,6 @@
 """Retention: what is too old is removed, in slices so short that nobody waits for them, by one process at a time."""
 
+from itertools import accumulate
 from typing import NamedTuple
 
 from server.store import retention as store
@@ -9,7 +10,7 @@ from server.store.retention import State as State
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
 CLAIM_PERIOD = 30 * SECOND  # How long a process that sweeps may keep still until another one takes over.
-MOST_ROWS = 200  # In one slice: some milliseconds.
+MOST_ROWS, MOST_BYTES = 200, 1024 * 1024  # In one slice: some milliseconds; a single result may be more.
 MOST_COUNTED = 10_000
 
 
@@ -72,14 +73,17 @@ async def claim(tx: Tx, *, holder: str, policy: Policy, period: int) -> Sweep | 
 
 
 async def sweep(tx: Tx, *, sweep: Sweep, period: int, most: int = MOST_ROWS) -> Slice | None:
-    """Remove up to `most` rows; None if another process sweeps by now. The next sweep begins a period after the last.
+    """Remove up to `most` rows, and about MOST_BYTES of results; None if another process sweeps by now.
 
-    Results go before their tasks. Word that was left for workers that are gone goes always.
+    The next sweep begins a period after the last slice. Results go before their tasks. Word that was left for workers
+    that are gone goes always.
     """
     if not await store.hold(tx, holder=sweep.holder, until=tx.now + CLAIM_PERIOD):
         return None
-    results = await store.sweep_results(tx, before=sweep.results_before, most=most)
-    left = most - results
+    sizes = await store.due_sizes(tx, before=sweep.results_before, most=most)
+    fitting = max(1, sum(1 for total in accumulate(sizes) if total <= MOST_BYTES))
+    results = await store.sweep_results(tx, before=sweep.results_before, most=fitting) if sizes else 0
+    left = most - results if results == len(sizes) else 0
     tasks = await store.sweep_tasks(tx, before=sweep.tasks_before, most=left) if left else 0
     left -= tasks
     left -= await store.sweep_revocations(tx, most=left) if left else 0

@@ -8,7 +8,7 @@ from sqlalchemy import Integer, String, bindparam, delete, exists, func, or_, se
 from sqlmodel import Field, SQLModel
 
 from server.store.columns import micros, table_of
-from server.store.engine import Command, Query, Tx
+from server.store.engine import Command, Query, Size, Tx
 from server.store.lists import records
 from server.store.results import RESULTS
 from server.store.tasks import TASKS
@@ -74,16 +74,16 @@ _ADD = Command(
 )
 _FINISH = Command(update(RETENTION).values(holder="", due_time=bindparam("until"), end_time=bindparam("now")))
 
+# Not ordered by the results' times as well: a task with very many would be sorted for each slice.
 _DUE_RESULTS = (
     select(_R.id)
     .select_from(TASKS.join(RESULTS, _R.task_id == _T.id))
     .where(_WITH_RESULTS, _DUE)
-    .order_by(
-        *_OLDEST_FIRST
-    )  # Not by the results' times as well: a task with very many would be sorted for each slice.
+    .order_by(*_OLDEST_FIRST)
     .limit(_MOST)
     .correlate(None)
 )
+_SIZES_DUE = Query(_DUE_RESULTS.with_only_columns(func.octet_length(_R.content)), Size)
 _SWEEP_RESULTS = Query(delete(RESULTS).where(_R.id.in_(_DUE_RESULTS)).returning(_R.task_id), _TaskId)
 _REMOVED = records("removed", task_id=String, results=Integer)
 _COUNT_REMOVED = Command(
@@ -126,6 +126,11 @@ async def add(tx: Tx, *, results: int, tasks: int) -> None:
 async def finish(tx: Tx, *, due_time: int) -> None:
     """End the sweep that is held, and say when the next is due."""
     await tx.run(_FINISH, until=due_time, now=tx.now)
+
+
+async def due_sizes(tx: Tx, *, before: int, most: int) -> list[int]:
+    """Return how many bytes each of the results has that `sweep_results` would remove."""
+    return [one.bytes for one in await tx.all(_SIZES_DUE, before=before, most=most)]
 
 
 async def sweep_results(tx: Tx, *, before: int, most: int) -> int:

@@ -13,6 +13,7 @@ from server.core.caller import Caller
 from server.core.errors import ResultNotFound, TaskNotFound
 from server.core.reports import Publication, Report
 from server.core.retention import DAY, Policy, Sweep
+from server.store import results as stored
 from server.store.engine import Store
 from tests.core.scenes import Worker, histogram, later, organization, task
 
@@ -114,6 +115,18 @@ async def test_a_slice_is_bounded_and_the_task_that_ended_first_goes_first(store
     assert await next_slice() == (3, 0, False)
     assert await next_slice() == (1, 0, True)
     assert await counts(store, caller, newer) == []
+
+
+async def test_a_slice_of_large_results_is_short_and_what_follows_waits_for_all_of_them(store, monkeypatch):
+    caller = await organization(store)
+    task_id = await finished(store, caller, 5)
+    [size, *_] = await store.read(stored.sizes, task_id=task_id, before=None, most=1)
+    monkeypatch.setattr(retention, "MOST_BYTES", size * 2)
+    assert await sweep(store, Policy(tasks=DAY), after_days=2) == [(2, 0), (2, 0), (1, 1)]
+    large = await finished(store, caller, 2)
+    monkeypatch.setattr(retention, "MOST_BYTES", 1)
+    assert await sweep(store, A_DAY, after_days=3) == [(1, 0), (1, 0)]
+    assert await counts(store, caller, large) == []
 
 
 async def test_pages_go_on_while_results_are_swept(store):
