@@ -32,6 +32,14 @@ class Look(NamedTuple):
     now: int
     due_time: int
 
+    def wait(self, period: int) -> int:
+        """Return in how many microseconds the next sweep is due, if one follows the other after `period`; 0: now.
+
+        A later time was written by a clock that has been put right since.
+        """
+        wait = max(0, self.due_time - self.now)
+        return wait if wait <= max(period, CLAIM_PERIOD) else 0
+
 
 class Sweep(NamedTuple):
     """A sweep that was claimed: what ended before these times goes; 0: nothing does."""

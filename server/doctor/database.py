@@ -175,7 +175,11 @@ def _retention(state: State, due: Due, settings: Settings, *, now: int, runs: bo
     if retention.MOST_COUNTED in due:
         more = f"{more} or more"
     told = f"{kept}; {last}; {more}"
-    period = max(settings.sweep_seconds, 60) * SECOND
+    period = round(max(settings.sweep_seconds, 60) * SECOND)
+    if runs and state.due_time - now > period:
+        ahead = f"the next sweep is due at {_time(state.due_time)}, as the last was made by a clock that was ahead"
+        why = "until servers notice nothing is removed"
+        return Finding("retention", f"{told}; {ahead}", why, "see that each server is of this version, and runs")
     if runs and now - state.due_time > LATE * period:
         late = f"a sweep is late by {_span(now - state.due_time)}"
         return Finding(

@@ -42,9 +42,8 @@ class Sweeping:
         seen = await self._store.read(retention.look)
         if self._has_jumped(seen.now):
             return self._period_seconds
-        wait = min((seen.due_time - seen.now) / retention.SECOND, self._period_seconds)
-        if wait > 0:
-            return wait
+        if wait := seen.wait(self._period):
+            return min(wait / retention.SECOND, self._period_seconds)
         sweep = await self._store.write_guarded(
             retention.claim, holder=self._holder, policy=self._policy, period=self._period
         )

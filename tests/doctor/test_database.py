@@ -125,3 +125,5 @@ def test_a_house_that_runs_and_does_not_sweep_is_told(doctor):
     with (doctor.data / "up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "a sweep is late by 1:00:0" in doctor.wrong("retention")
+        execute(doctor.data, "UPDATE retention SET due_time = ?", now() + 120 * 10**6)
+        assert "by a clock that was ahead" in doctor.wrong("retention")

@@ -13,7 +13,7 @@ from server.services import sweeping
 from server.services.sweeping import Sweeping
 from server.store.engine import StoreUnavailable
 from tests.core.filled import dataset
-from tests.core.scenes import organization
+from tests.core.scenes import later, organization
 from tests.core.test_retention import finished
 
 PATIENCE_SECONDS = 20
@@ -103,6 +103,16 @@ async def test_what_the_streams_of_dead_servers_left_is_ended(store, monkeypatch
         await store.write_guarded(uploading.put, stream=stream, first_row=0, rows=[row])
     await Sweeping(store, Policy(), period_seconds=60)._sweep_if_due()
     assert (await store.read(datasets.get, caller=caller, name="heights")).version == 4
+
+
+async def test_after_a_clock_that_was_ahead_is_put_right_sweeping_goes_on(store):
+    caller = await organization(store)
+    task_id = await finished(store, caller, 1)
+    asked = {"holder": "ahead", "policy": Policy(), "period": DAY}
+    claimed = await store.write_guarded(later, 365 * 86_400, retention.claim, **asked)
+    await store.write_guarded(later, 365 * 86_400, retention.sweep, sweep=claimed, period=DAY)
+    await Sweeping(store, AT_ONCE, period_seconds=60)._sweep_if_due()
+    assert await store.read(results.tally, caller=caller, task_id=task_id) == (1, 1)
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy(results=DAY, tasks=DAY)])
