@@ -170,6 +170,8 @@ def _expiring(seen: Checkup) -> Iterator[Finding]:
 
 def _retention(state: State, due: Due, settings: Settings, *, now: int, runs: bool) -> Finding:
     kept = f"results are kept {_days(settings.results_days)}, tasks {_days(settings.tasks_days)}"
+    logs = f"{settings.logs_days:g} days" if settings.logs_days else "for ever"
+    kept = f"{kept}, lines of parts.log {logs}"
     last = f"swept last at {_time(state.end_time)}" if state.end_time else "never swept so far"
     more = f"{due.results} results and {due.tasks} tasks are due"
     if retention.MOST_COUNTED in due:

@@ -115,7 +115,8 @@ def test_what_is_kept_and_what_is_due_is_told(doctor, taskhouse):
     add_task(doctor.data, state="SUCCEEDED", end_time=now() - 3 * 86_400 * 10**6)
     (doctor.data / "config.toml").write_text("results_days = 1.5\ntasks_days = 2\n")
     text = doctor.well()
-    assert "results are kept 1.5 days after their end, tasks 2 days after their end; never swept so far" in text
+    assert "results are kept 1.5 days after their end, tasks 2 days after their end, " in text
+    assert "lines of parts.log 30 days; never swept so far" in text
     assert "0 results and 1 tasks are due" in text
 
 
