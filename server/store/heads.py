@@ -148,13 +148,14 @@ class HeadsTogether:
         self._waiting: list[tuple[Collection[Head], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, heads: Collection[Head]) -> None:
-        """Add heads, and return once they are on the disk. Raises StoreUnavailable."""
+    def begin(self, heads: Collection[Head]) -> "asyncio.Future[None]":
+        """Add heads; what is returned is done once they are on the disk. It may raise StoreUnavailable."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written.add_done_callback(lambda _: written.cancelled() or written.exception())  # Nobody may wait for it.
         self._waiting.append((heads, written))
         if self._writing is None:
             self._writing = asyncio.ensure_future(self._write_all())
-        await written
+        return written
 
     async def _write_all(self) -> None:
         while self._waiting:

@@ -8,7 +8,7 @@ statements, locks and idle transactions all have their time.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from math import inf
 from pathlib import Path
@@ -16,13 +16,13 @@ from types import CodeType
 from typing import Any, TypeAlias
 
 import asyncpg
-from sqlalchemy import Insert
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from server.store.address import PostgresAddress
 from server.store.clocks import DatabaseClock
-from server.store.engine import Changes, Command, Head, P, Query, Record, Statements, StoreUnavailable, T, Verb
+from server.store.engine import Changes, P, Statements, StoreUnavailable, T, Verb
 from server.store.heads import Heads, HeadsTogether
+from server.store.postgres_tx import Connection, PostgresTx, SeveralStatements
 
 CHANNEL = "taskhouse"
 CONNECT_SECONDS = 5.0
@@ -38,8 +38,8 @@ DEBOUNCE_SECONDS = 0.005  # Between two hints to the other processes.
 TRIES = 50  # At most, of a verb that collides with others.
 LONGEST_PAUSE = 0.1  # Seconds, before a verb is run again.
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+_Sealing: TypeAlias = "list[asyncio.Future[None]]"
 
 _SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -69,80 +69,6 @@ _OURS = (
 """Mistakes of ours, which trying again will not mend; unless the connection is lost, which is told as the last too."""
 _COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
 """As verbs look before they add, what is not unique was added by another that looked at the same time."""
-
-
-class _SeveralStatements(Exception):
-    """A verb needs a transaction after all."""
-
-
-class PostgresTx:
-    """A transaction on a connection of its own. `most` is how many statements it may run.
-
-    PostgreSQL's texts cannot hold U+0000. Whatever looks for one that does finds nothing, as on SQLite, unasked.
-    """
-
-    __slots__ = ("_connection", "_kept", "_most", "_statements", "heads", "now")
-
-    def __init__(
-        self, connection: Connection, statements: Statements, now: int, kept: Heads | None, most: float = inf
-    ) -> None:
-        self._connection = connection
-        self._statements = statements
-        self._kept = kept
-        self._most = most
-        self.now = now
-        self.heads: dict[int, Head] = {}
-
-    @property
-    def host(self) -> str:
-        """The name of the folder in which heads are kept."""
-        return self._heads_kept.host
-
-    def seal(self, digest: bytes) -> bytes:
-        """Return the host's seal of an event's digest."""
-        return self._heads_kept.seal(digest)
-
-    @property
-    def _heads_kept(self) -> Heads:
-        if self._kept is None:
-            raise ValueError("this store was opened without a folder for the heads of event logs")
-        return self._kept
-
-    def _prepare(self, query: Query[Any] | Command, values: dict[str, Any]) -> tuple[Any, ...]:
-        if not self._most:
-            raise _SeveralStatements
-        self._most -= 1
-        compiled = self._statements[query]
-        given = compiled.values(values)
-        if any(type(value) is str and "\0" in value for value in given):
-            if isinstance(query.statement, Insert):
-                raise ValueError("U+0000 cannot be stored")
-            return ()
-        return compiled.sql, *given
-
-    async def one(self, query: Query[Record], **values: Any) -> Record | None:
-        """Return the first row, or None."""
-        call = self._prepare(query, values)
-        row = await self._connection.fetchrow(*call) if call else None
-        return query.record._make(row) if row else None  # type: ignore[attr-defined]
-
-    async def all(self, query: Query[Record], **values: Any) -> list[Record]:
-        """Return all rows."""
-        call = self._prepare(query, values)
-        rows = await self._connection.fetch(*call) if call else ()
-        return list(map(query.record._make, rows))  # type: ignore[attr-defined]
-
-    async def run(self, command: Command, **values: Any) -> int:
-        """Run a statement and return how many rows it touched."""
-        call = self._prepare(command, values)
-        return int((await self._connection.execute(*call)).rpartition(" ")[2]) if call else 0
-
-    async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run an INSERT once for each row, in one go."""
-        compiled = self._statements[command]
-        if compiled.names != names:
-            raise ValueError(f"the statement takes {compiled.names}, not {names}")
-        await self._connection.executemany(compiled.sql, rows)
 
 
 class PostgresStore:
@@ -212,13 +138,13 @@ class PostgresStore:
             try:
                 async with self._borrowed(self._readers) as connection:
                     return await verb(self._tx(connection, most=1), *args, **kwargs)
-            except _SeveralStatements:
+            except SeveralStatements:
                 self._several.add(code)
-        return await self._transact(self._readers, _SNAPSHOT, verb, *args, **kwargs)
+        return await self._transact(self._readers, _SNAPSHOT, [], verb, *args, **kwargs)
 
     async def scan(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As read, for what may take longer: it takes no connection from quick reads."""
-        return await self._transact(self._scanners, _SNAPSHOT, verb, *args, **kwargs)
+        return await self._transact(self._scanners, _SNAPSHOT, [], verb, *args, **kwargs)
 
     # Writing
 
@@ -231,21 +157,26 @@ class PostgresStore:
         return await self._write(_READ_COMMITTED, verb, *args, **kwargs)
 
     async def _write(self, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        sealing: _Sealing = []
         try:
-            value = await self._transact(self._writers, begin, verb, *args, **kwargs)
+            value = await self._transact(self._writers, begin, sealing, verb, *args, **kwargs)
         except _COLLISIONS:
             # One at a time, or those that collided would go on colliding with each other.
             async with self._again:
-                value = await self._write_again(begin, verb, *args, **kwargs)
+                value = await self._write_again(begin, sealing, verb, *args, **kwargs)
+        for sealed in sealing:  # By now others may write to the same logs.
+            await sealed
         self._changes.add()
         self._untold.set()
         return value
 
-    async def _write_again(self, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _write_again(
+        self, begin: str, sealing: _Sealing, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         not_unique = 0
         for tries in range(1, TRIES):
             try:
-                return await self._transact(self._writers, begin, verb, *args, **kwargs)
+                return await self._transact(self._writers, begin, sealing, verb, *args, **kwargs)
             except asyncpg.UniqueViolationError:
                 not_unique += 1
                 if not_unique == 3:  # That is no collision.
@@ -255,7 +186,10 @@ class PostgresStore:
             await asyncio.sleep(random.uniform(0, min(0.001 * 2**tries, LONGEST_PAUSE)))  # noqa: S311 - no secret.
         raise StoreUnavailable(f"others have changed the same {TRIES} times meanwhile")
 
-    async def _transact(self, pool: Pool, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _transact(
+        self, pool: Pool, begin: str, sealing: _Sealing, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a verb in a transaction. What is added to `sealing` is done once the heads of its logs are written."""
         async with self._borrowed(pool) as connection:
             tx = self._tx(connection)
             await connection.execute(begin)
@@ -266,7 +200,7 @@ class PostgresStore:
                     await connection.execute("ROLLBACK")
                 raise
             if tx.heads:
-                await _whole(self._commit_and_seal(connection, tx))
+                await _whole(self._commit_and_seal(connection, tx, sealing))
             else:
                 await self._commit(connection)
             return value
@@ -275,10 +209,10 @@ class PostgresStore:
         if await connection.execute("COMMIT") != "COMMIT":
             raise RuntimeError("a verb went on after a statement of it had failed")
 
-    async def _commit_and_seal(self, connection: Connection, tx: PostgresTx) -> None:
+    async def _commit_and_seal(self, connection: Connection, tx: PostgresTx, sealing: _Sealing) -> None:
         await self._commit(connection)
         if self._sealing:
-            await self._sealing.write(tx.heads.values())
+            sealing.append(self._sealing.begin(tx.heads.values()))
 
     # Connections
 
