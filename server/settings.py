@@ -51,8 +51,13 @@ def _address(text: str) -> str:
     return text
 
 
-def _listener(text: str) -> str:
-    return text if text == OFF else _address(text)
+def _plain_listener(text: str) -> str:
+    if text != OFF and not _is_loopback(split_address(_address(text))[0]):
+        raise ValueError(
+            f"must be a loopback address or off, not {text}: tokens would be sent to it in the clear; https is for"
+            " other machines"
+        )
+    return text
 
 
 def _origin(text: str) -> str:
@@ -85,7 +90,7 @@ def _several(given: object) -> object:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-Listener = Annotated[str, AfterValidator(_listener)]
+PlainListener = Annotated[str, AfterValidator(_plain_listener)]
 Database = Annotated[DatabaseAddress, PlainValidator(_database)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 # In the environment lists stand between commas, as people write them there.
@@ -104,9 +109,9 @@ class Settings(BaseSettings):
         validate_default=True,
         description="PostgreSQL database, as postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: SQLite in `data`.",
     )
-    http: Listener = Field(
+    http: PlainListener = Field(
         "127.0.0.1:8080",
-        description="Plain listener, for trying things out: no client certificates. In production: off.",
+        description="Plain listener on loopback, for trying things out: no client certificates. In production: off.",
     )
     https: Address = Field("127.0.0.1:8443", description="TLS listener; 0.0.0.0:8443 lets other machines in.")
     processes: int = Field(1, ge=1, le=64, description="Server processes.")
@@ -212,9 +217,8 @@ def load(config: Path | None = None, **options: object) -> Settings:
         raise BadSettings("https_certificate and https_key go together: give both or neither")
     if settings.http == settings.https:
         raise BadSettings(f"http and https must be different addresses, not both {settings.http}")
-    for name, address in (("http", settings.http), ("https", settings.https)):
-        if not settings.api_key_authentication and address != OFF and not _is_loopback(split_address(address)[0]):
-            raise BadSettings(f"api_key_authentication is off: {name} must be a loopback address, not {address}")
+    if not settings.api_key_authentication and not _is_loopback(split_address(settings.https)[0]):
+        raise BadSettings(f"api_key_authentication is off: https must be a loopback address, not {settings.https}")
     return settings
 
 

@@ -19,9 +19,17 @@ ADDRESS = "must be HOST:PORT with a port from 1 to 65535, for example 127.0.0.1:
     ],
 )
 def test_addresses_are_told_as_they_are_written(tmp_path, address, split):
-    settings = load(data=tmp_path, http=address)
-    assert settings.http == address
-    assert split_address(settings.http) == split
+    settings = load(data=tmp_path, https=address)
+    assert settings.https == address
+    assert split_address(settings.https) == split
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080", "taskhouse.example:8080"])
+def test_a_plain_listener_for_other_machines_is_refused(tmp_path, address):
+    with pytest.raises(BadSettings, match=rf"^http: must be a loopback address or off, not {re.escape(address)}: "):
+        load(data=tmp_path, http=address)
+    for loopback in ("127.0.0.1:8080", "[::1]:8080", "localhost:8080"):
+        assert load(data=tmp_path, http=loopback).http == loopback
 
 
 @pytest.mark.parametrize(
