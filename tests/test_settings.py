@@ -92,7 +92,7 @@ def test_the_plain_listener_can_be_off_and_the_tls_listener_cannot(tmp_path):
 
 
 def test_a_certificate_needs_its_key(tmp_path):
-    with pytest.raises(BadSettings, match="^https_certificate and https_key go together: give both or neither$"):
+    with pytest.raises(BadSettings, match=r"^https_certificate and https_key go together: give both or neither$"):
         load(data=tmp_path, https_certificate="a.pem")
 
 
@@ -100,3 +100,16 @@ def test_further_names_are_names_or_addresses(tmp_path):
     assert load(data=tmp_path, https_names="a.example, ::1").https_names == ("a.example", "::1")
     with pytest.raises(BadSettings, match=r"^https_names\.0: must be a host's name or address, .*$"):
         load(data=tmp_path, https_names="https://a.example/")
+
+
+def test_a_public_url_is_the_beginning_of_addresses(tmp_path, monkeypatch):
+    assert load(data=tmp_path).public_url == ""
+    assert load(data=tmp_path, public_url="https://Tasks.example:81/").public_url == "https://Tasks.example:81"
+    monkeypatch.setenv("TASKHOUSE_PUBLIC_URL", "http://[::1]:80")
+    assert load(data=tmp_path).public_url == "http://[::1]:80"
+
+
+@pytest.mark.parametrize("url", ["tasks.example", "ftp://a", "https://a/b", "https://a b", "https://", "https://a?b"])
+def test_what_no_address_begins_with_is_refused(tmp_path, url):
+    with pytest.raises(BadSettings, match=r"^public_url: must be the beginning of all addresses, .*$"):
+        load(data=tmp_path, public_url=url)

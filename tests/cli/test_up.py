@@ -151,15 +151,19 @@ def test_asked_to_stop_before_it_is_ready_it_ends_without_a_ready_line(tmp_path:
     assert "Traceback" not in errors
 
 
-def test_tasks_that_are_over_vanish_when_their_time_is_over(tmp_path: Path) -> None:
+def test_tasks_that_are_over_vanish_and_addresses_begin_as_they_are_set(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
     (data / "config.toml").write_text("tasks_days = 1e-6\nsweep_seconds = 0.1\n")
-    process, https = start(data, "--processes", "2")
+    process, https = start(data, "--processes", "2", "--public-url", "https://tasks.example:81")
     house = House(data, ("", 0), ("127.0.0.1", https), process.pid)
     house.run("catalogue", "apply", declared.write(tmp_path))
     house.run("orgs", "create", "acme")
     [made] = house.run("tokens", "create", "--org", "acme", "--api", "grpc", "--access", "write")
+    [asapi] = house.run("tokens", "create", "--org", "acme", "--api", "asapi", "--retrieval", "asstore")
+    discovery = f"https://localhost:{https}/account/"
+    told = httpx.get(discovery, verify=house.context(), headers={"authorization": f"Token {asapi['token']}"}).json()
+    assert told["stream_endpoints"] == [{"host": "tasks.example:81", "protocol": "https", "uri": "/fetch/"}]
     headers = {"authorization": f"Bearer {made['token']}"}
     with httpx.Client(base_url=f"https://localhost:{https}/v1", verify=house.context(), headers=headers) as client:
         task = client.post("/tasks", json={"service": "cloak", "action": "histogram"})

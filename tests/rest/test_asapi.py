@@ -1,5 +1,6 @@
 """The asapi API's servicer, spoken to as the edge speaks to it. What is done with results is tested with deliveries."""
 
+import gzip
 import json
 from urllib.parse import urlencode
 
@@ -16,9 +17,12 @@ from server.core.caller import Caller, Role
 from server.core.catalogue import Action, Parameter, ParameterType, Permission, Service
 from server.core.credentials import NewToken
 from server.core.tasks import TaskState
+from server.identity.authority import Authority
 from server.rest.asapi_door import FORM, STATUSES, python2_text
 from server.services.door import STATUSES as TYPED_STATUSES
+from server.wiring import build_server
 from taskhouse.rest.v1 import aircloak_pb2, asapi_pb2, asapi_pb2_grpc
+from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc
 from tests.core import scenes
 from tests.core.scenes import HOUSE, Worker
 
@@ -294,19 +298,36 @@ async def test_twenty_faults_are_told_and_the_rest_left_out(acme):
     assert set(map(len, told["errors"])) == {200}
 
 
-async def test_too_many_unfinished_tasks_are_refused_until_some_are_over(server, acme, store):
-    server_limit = 3
-    from server.core.admission import Admission
-
-    admission = Admission(store, server_limit)
-    caller = await acme_caller(store)
-    for _ in range(server_limit):
-        assert not await admission.is_full(caller.tenant)
-        await acme("SubmitTask", ASKED)
-    assert await admission.is_full(caller.tenant)
-    newest = (await store.read(tasks.page, caller=caller, page_size=1, page_token="")).items[0]
-    await store.write(tasks.cancel, caller=caller, task_id=newest.id)
-    assert not await admission.is_full(caller.tenant)
+async def test_too_many_unfinished_tasks_are_refused_until_some_are_over(store, data, token, tmp_path_factory):
+    server = build_server(
+        store=store,
+        authority=Authority.open(data),
+        address=f"unix:{tmp_path_factory.mktemp('s')}/s",
+        max_unfinished_tasks=2,
+    )
+    await server.grpc.start()
+    secret = await token()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        calls = Edge(channel, secret)
+        await calls("RegisterAccount", {"service": "icloud", "username": "john@example.com"})
+        assert [(await calls("SubmitTask", ASKED))[0] for _ in range(2)] == [200, 200]
+        status, told = await calls("SubmitTask", ASKED)
+        assert (status, told["errors"]) == (400, {"__all__": [["[u'Too many task IDs submitted']", "limit_exceeded"]]})
+        assert told["error"] == "Too many of the organization's tasks are not finished yet; wait until some are."
+        caller = await acme_caller(store)
+        typed = credentials.make_token()
+        wanted = NewToken(organization="acme", kind=Role.TOKEN_WRITE)
+        digest = credentials.token_digest(typed)
+        await store.write(credentials.create_token, caller=HOUSE, wanted=wanted, digest=digest)
+        asked = tasks_pb2.CreateTaskRequest(task=tasks_pb2.Task(service="icloud", action="log-in"))
+        stub, bearer = tasks_pb2_grpc.TaskServiceStub(channel), (("authorization", f"Bearer {typed}"),)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.CreateTask(asked, metadata=bearer)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        newest = (await store.read(tasks.page, caller=caller, page_size=1, page_token="")).items[0]
+        await store.write(tasks.cancel, caller=caller, task_id=newest.id)
+        assert (await stub.CreateTask(asked, metadata=bearer)).id
+    await server.grpc.stop(0)
 
 
 async def test_deregistering_fails_the_tasks_that_no_worker_has(acme, store):
@@ -395,8 +416,6 @@ async def test_what_is_no_form_is_refused(acme, method, sent, status, code):
 
 
 async def test_a_form_may_be_gzip_and_may_come_without_a_type(acme):
-    import gzip
-
     body = gzip.compress(urlencode(ASKED).encode())
     assert (await acme("SubmitTask", None, ("content-encoding", "gzip"), body=body, kind=""))[0] == 200
     assert (await acme("SubmitTask", None, ("content-encoding", "gzip"), body=body[:-4]))[0] == 400
