@@ -1,6 +1,7 @@
 """`taskhouse tokens`."""
 
 import hashlib
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from server.core.credentials import OWN_TOKEN, by_digest
 from server.settings import load
 
 ASAPI = ("create", "--api", "asapi", "--retrieval", "asstore")
+RUDDER = ("create", "--api", "rudder")
 NOTHING_MORE = {"retrieval": "TOKEN_RETRIEVAL_UNSPECIFIED", "allow": []}
 
 
@@ -91,6 +93,21 @@ def test_a_token_of_asapi_has_a_retrieval_and_allowances_which_stay(acme, whose,
     assert f"allow               {' '.join(allow)}" in acme("tokens", "regenerate", made["credential"]["id"]).out
 
 
+@pytest.mark.parametrize("access", ["read", "write"])
+def test_a_token_of_rudder_has_a_name_and_32_letters_and_digits(acme, whose, access):
+    asked = ("--org", "acme", "--api", "rudder", "--access", access, "--name", "Robot")
+    [made] = acme.json("tokens", "create", *asked)
+    assert re.fullmatch("[0-9A-Za-z]{32}", made["token"])
+    caller = whose(made["token"], "rudder")
+    assert (caller.role, caller.name) == (Role(f"rudder_{access}"), "Robot")
+    assert whose(made["token"]) is whose(made["token"], "monarc") is None
+    [renewed] = acme.json("tokens", "regenerate", made["credential"]["id"])
+    assert re.fullmatch("[0-9A-Za-z]{32}", renewed["token"])
+    assert whose(made["token"], "rudder") is None
+    acme("tokens", "revoke", made["credential"]["id"])
+    assert whose(renewed["token"], "rudder") is None
+
+
 def test_a_regenerated_token_has_the_form_of_its_api(acme, whose):
     [own] = acme.json("tokens", "list")
     assert (own["organization"], own["display_name"]) == ("acme", OWN_TOKEN)
@@ -144,7 +161,7 @@ def test_lists_are_of_everybody_of_an_organization_or_of_the_house(acme):
         (("create", "--api", "grpc"), 2, "give either --org NAME or --house"),
         (("create", "--api", "grpc", "--org", "acme", "--house"), 2, "give either --org NAME or --house"),
         (("create", "--api", "grpc", "--house", "--access", "read"), 1, "--access: a token of the house has write"),
-        (("create", "--api", "soap", "--house"), 2, "'soap' is not one of 'grpc', 'monarc', 'asapi'"),
+        (("create", "--api", "soap", "--house"), 2, "'soap' is not one of 'grpc', 'monarc', 'asapi', 'rudder'"),
         (("create", "--org", "acme"), 2, "Missing option '--api'"),
         (("create", "--api", "grpc", "--org", "acme", "--token", "short"), 1, "--token: must be 16 to 256"),
         (("create", "--api", "grpc", "--org", "acme", "--expires", "soon"), 2, "'soon' is not a length of time"),
@@ -157,6 +174,9 @@ def test_lists_are_of_everybody_of_an_organization_or_of_the_house(acme):
         ((*ASAPI, "--org", "acme", "--allow", "a/b", "--allow", "a/b:c="), 1, "allow[1]: must be SERVICE/ACTION"),
         (("create", "--api", "grpc", "--org", "acme", "--retrieval", "asstore"), 2, "only tokens of asapi have"),
         (("create", "--api", "grpc", "--org", "acme", "--allow", "a/b"), 1, "--allow: only tokens of asapi have it"),
+        ((*RUDDER, "--org", "acme"), 1, "--name: is required"),
+        ((*RUDDER, "--org", "acme", "--name", "n", "--access", "admin"), 1, "--access: must be read or write"),
+        ((*RUDDER, "--house", "--name", "n"), 1, "a token of rudder belongs to an organization"),
         (("list", "--org", "nope"), 1, "There is no organization nope"),
         (("revoke", "nope"), 1, "There is no credential nope; `taskhouse keys list` and `taskhouse tokens list`"),
         (("regenerate", "nope\udcff"), 1, "There is no credential nope"),

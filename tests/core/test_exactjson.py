@@ -15,6 +15,13 @@ VALUES = st.recursive(
 )
 
 
+@given(VALUES, st.sampled_from(["", " ", "&x=1", "\n &", "{}", "x"]))
+def test_what_follows_json_is_told_apart_from_it(value, rest):
+    text = f" {json.dumps([value])}{rest}"
+    first, more = exactjson.read_first(text)
+    assert (exactjson.write(first), more) == (json.dumps([value]), rest.strip())
+
+
 @given(VALUES)
 def test_what_python_writes_is_told_again_letter_by_letter(value):
     text = json.dumps(value)
@@ -79,3 +86,17 @@ def test_a_hundred_levels_are_deep_enough(depth, good):
 def test_a_number_of_a_million_digits_costs_little():
     text = "1" * 1_000_000
     assert exactjson.write(exactjson.read(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("1e0000000000000005", (False, 6, "1")),
+        ("-1.20e+0000000000000002", (True, 3, "12")),
+        ("12e-0000000000000003", (False, -1, "12")),
+        ("1e000000000000000", (False, 1, "1")),
+        ("1e-99999999999999999999", (False, -999_999_999_998, "1")),
+    ],
+)
+def test_an_exponent_is_a_number_however_many_zeros_it_begins_with(number, expected):
+    assert exactjson.point_and_digits(exactjson.read(number)) == expected
