@@ -12,6 +12,7 @@ MAX_DEPTH = 100  # lists and objects within each other
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(r"[\[\]{}]")
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+_EXPONENT_DIGITS = 12
 _BLANKS = " \t\n\r"
 _SAFE_DIGITS = 18  # as many always fit into 64 bits
 
@@ -74,8 +75,11 @@ def point_and_digits(number: int | float | Number) -> tuple[bool, int, str]:
     sign, whole, fraction, power = found.groups()
     digits = whole + (fraction or "")
     stripped = digits.lstrip("0")
-    # A power of so many digits is beyond any that is compared with.
-    exponent = int(power[:12]) if power else 0
+    exponent = 0
+    if power:
+        # With so many digits it is beyond any that is compared with.
+        size = int(power.lstrip("+-").lstrip("0")[:_EXPONENT_DIGITS] or "0")
+        exponent = -size if power.startswith("-") else size
     return sign == "-", len(whole) - (len(digits) - len(stripped)) + exponent, stripped.rstrip("0")
 
 

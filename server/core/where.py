@@ -16,12 +16,12 @@ name stands left between columns, and what is left is sorted and stands once.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple
 
 from server.core.columns import Column, ColumnType
 from server.core.errors import Fault
-from server.core.exactjson import MalformedJson, Number, read
+from server.core.exactjson import MalformedJson, Number, point_and_digits, read
 from server.store.cells import Cell, Kind
 from server.store.where import OPERATORS, Comparison, Condition, Every, OneOf, Some
 
@@ -40,9 +40,12 @@ _KINDS = {
     ColumnType.BOOLEAN: Kind.TRUTH,
     ColumnType.TEXT: Kind.TEXT,
 }
+_NUMBER = (
+    f"must be 0 or a number from 1e-{_MAX_EXPONENT} to 1e{_MAX_EXPONENT} in size, of at most {_MAX_NUMBER} characters"
+)
 _MUST_BE = {
-    Kind.WHOLE: f"must be a number of at most {_MAX_NUMBER} characters",
-    Kind.REAL: "must be a number within double precision",
+    Kind.WHOLE: _NUMBER,
+    Kind.REAL: f"{_NUMBER}, and below 1.8e308 as double precision holds",
     Kind.TRUTH: "must be true or false",
     Kind.TEXT: "must be text",
 }
@@ -58,11 +61,10 @@ def decimal_of(said: Any) -> Decimal | None:
     text = said.text if isinstance(said, Number) else repr(said)
     if len(text) > _MAX_NUMBER:
         return None
-    try:
-        number = Decimal(text)
-    except InvalidOperation:  # Its exponent has twenty digits.
-        return None
-    return number if abs(number.adjusted()) <= _MAX_EXPONENT else None
+    _, point, digits = point_and_digits(said)
+    if not digits:
+        return Decimal()
+    return Decimal(text) if -_MAX_EXPONENT <= point - 1 <= _MAX_EXPONENT else None
 
 
 def fault_of_text(text: str) -> str | None:

@@ -261,3 +261,21 @@ def test_every_operator_has_its_negation_and_its_mirror():
     assert {where._NEGATED[where._NEGATED[one]] for one in where.OPERATORS} == set(where.OPERATORS)
     assert {where._MIRRORED[where._MIRRORED[one]] for one in where.OPERATORS} == set(where.OPERATORS)
     assert orjson.dumps(text_of(FALSE, COLUMNS)) == b'{"$or":[]}'
+
+
+@pytest.mark.parametrize(
+    "zero", ["0", "-0.0", "0e9999", "0.000e-1001", "0e99999999999999999999", "0e-0000000000000000001"]
+)
+@pytest.mark.parametrize("name", ["age", "height"])
+def test_zero_is_zero_however_it_is_written(zero, name):
+    plain, written = (read_where(f'{{"$${name}": {{"$lt": {number}}}}}', COLUMNS) for number in ("0", zero))
+    assert written == plain != FALSE
+
+
+@pytest.mark.parametrize("number", ["1e-1001", "1e1001", "-1e99999999999999999999"])
+@pytest.mark.parametrize("name", ["age", "height"])
+def test_a_number_beyond_all_columns_is_refused_with_the_range(number, name):
+    (fault,) = read_where(f'{{"$${name}": {{"$lt": {number}}}}}', COLUMNS)
+    assert "0 or a number from 1e-1000 to 1e1000 in size" in fault.description
+    condition = read_where(f'{{"$${name}": {{"$lt": 1e-0000000000000000001000}}}}', COLUMNS)
+    assert not isinstance(condition, tuple)
