@@ -115,33 +115,35 @@ async def of_organization(tx: Tx, *, organization_id: int) -> list[Dataset]:
     return datasets
 
 
-async def erase_user(tx: Tx, *, actor: Caller, organization_id: int, name: str, user_id: str) -> Dataset | None:
-    """Erase rows of a user, and return the dataset when none is left; None: call again, there may be more of them.
+async def erase_user(
+    tx: Tx, *, actor: Caller, organization_id: int, name: str, user_id: str, goes_on: bool = False
+) -> Dataset | None:
+    """Erase rows of a user, and return the dataset when none is left; None: call again, to go on with the rest.
 
-    The last of these calls moves the dataset to its next version and tells of it in an event, which does not name the
-    user. All that depends on whether there were rows is how many calls it takes. Raises InvalidFields (user),
-    DatasetNotFound.
+    Each of these calls moves the dataset to its next version: no version has rows that others of the same version have
+    not. The first tells of it in an event, which does not name the user. All that depends on whether there were rows is
+    how many calls it takes. Raises InvalidFields (user), DatasetNotFound.
     """
     if fault := user_fault(user_id):
         raise invalid("user", fault)
     found = None if name_fault(name) else await store.by_name(tx, organization_id=organization_id, name=name)
     if found is None:
         raise DatasetNotFound(name)
-    if await store.erase_rows(tx, dataset_id=found.id, user_id=user_id, most=ERASED_AT_ONCE) == ERASED_AT_ONCE:
-        return None
-    await store.new_version(tx, organization_id=organization_id, dataset_id=found.id, columns=found.columns)
+    await store.next_version(tx, dataset_id=found.id)
     now = await store.by_name(tx, organization_id=organization_id, name=name)
     assert now is not None  # noqa: S101 - the statement before has locked it.
-    await events.record(
-        tx,
-        organization_id=organization_id,
-        actor=actor,
-        action="dataset.user_erased",
-        object=events.Object("dataset", name),
-        before={"version": now.version - 1},
-        after={"version": now.version},
-    )
-    return _dataset(now)
+    if not goes_on:
+        await events.record(
+            tx,
+            organization_id=organization_id,
+            actor=actor,
+            action="dataset.user_erased",
+            object=events.Object("dataset", name),
+            before={"version": now.version - 1},
+            after={"version": now.version},
+        )
+    erased = await store.erase_rows(tx, dataset_id=found.id, user_id=user_id, most=ERASED_AT_ONCE)
+    return None if erased == ERASED_AT_ONCE else _dataset(now)
 
 
 async def ask(tx: Tx, *, caller: Caller, lease: tuple[str, int] | None, asking: Asking) -> Answer | Unanswered:
