@@ -11,7 +11,7 @@ from server.core.caller import Caller
 from server.core.columns import Column, ColumnType
 from server.core.counts import Answer, Unanswered
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
-from server.core.errors import Fault, InvalidFields
+from server.core.errors import Fault, FaultKind, InvalidFields
 from server.core.questions import Asking
 from server.core.uploading import Upload
 from server.rpc.door import Context, current_caller
@@ -117,6 +117,8 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
 
     async def SetBudget(self, request: pb.SetBudgetRequest, context: Context) -> pb.Budget:  # noqa: ARG002, N802 - as generated.
         """Set what a dataset may spend."""
+        if not request.HasField("epsilon"):
+            raise InvalidFields((Fault("epsilon", "is required", FaultKind.MISSING),))
         return budget_to_proto(
             await self._store.write(
                 budgets.set_budget,
@@ -133,11 +135,17 @@ async def erase_user(store: Store, *, actor: Caller, organization_id: int, name:
 
     Raises InvalidFields, DatasetNotFound.
     """
-    erased = None
+    erased, goes_on = None, False
     while erased is None:
         erased = await store.write(
-            datasets.erase_user, actor=actor, organization_id=organization_id, name=name, user_id=user_id
+            datasets.erase_user,
+            actor=actor,
+            organization_id=organization_id,
+            name=name,
+            user_id=user_id,
+            goes_on=goes_on,
         )
+        goes_on = True
     await store.wipe()
     return erased
 

@@ -216,6 +216,17 @@ async def test_an_exhausted_budget_refuses_new_questions_and_an_operator_raises_
     assert budget.spent_delta == pytest.approx(2 * answer.delta, rel=1e-6)
 
 
+async def test_a_budget_of_nothing_must_be_said(stub, store, acme, admin):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    operator = await bearer(store, "", Role.TOKEN_ADMIN)
+    wanted = pb.SetBudgetRequest(organization="acme", dataset="heights")
+    assert await refused(stub.SetBudget(wanted, metadata=operator)) == (
+        grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["epsilon"],
+    )  # fmt: skip
+    wanted.epsilon = 0
+    assert (await stub.SetBudget(wanted, metadata=operator)).epsilon == 0
+
+
 async def test_reading_is_not_enough_to_count(stub, store, admin):
     reader = await bearer(store, "acme", Role.TOKEN_READ)
     code, reason, _ = await refused(stub.CountUsers(pb.CountUsersRequest(), metadata=reader))

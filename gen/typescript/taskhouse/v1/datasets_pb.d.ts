@@ -486,7 +486,7 @@ export declare type CountUsersRequest = Message<"taskhouse.v1.CountUsersRequest"
    * row. Inside stand {"$or": [x, ...]}, {"$not": x} and {"$$column": x}, and inside a column {"$eq": v} with $eq, $neq, $gt,
    * $gte, $lt or $lte, v being a value or another column, "$$other". Truth is SQL's: a comparison with a missing value is
    * not true, nor is its negation. Text compares by its bytes in UTF-8, numbers of columns of single and double precision as
-   * doubles, booleans by $eq and $neq only. At most 16 KiB, 100 comparisons, and 20 lists and objects inside each other.
+   * doubles, booleans by $eq and $neq only. A text that begins with "$$" cannot be compared with: it names a column. At most 16 KiB, 100 comparisons, and 20 lists and objects inside each other.
    *
    * @generated from field: string where = 6;
    */
@@ -561,11 +561,11 @@ export declare type SetBudgetRequest = Message<"taskhouse.v1.SetBudgetRequest"> 
   dataset: string;
 
   /**
-   * What all answers together may cost from now on, 0 to 1,000,000.
+   * What all answers together may cost from now on, 0 to 1,000,000. No default: 0 must be said.
    *
-   * @generated from field: double epsilon = 3;
+   * @generated from field: optional double epsilon = 3;
    */
-  epsilon: number;
+  epsilon?: number | undefined;
 };
 
 /**
