@@ -1,7 +1,8 @@
 """Change requests: changes of rules that wait for somebody to accept them, where an organization's workflow is on.
 
 A request holds the rule as it was and as it shall be. It is applied only to the rule as it was: whatever changed the
-rule meanwhile gave it another etag, and then the request can only be declined.
+rule meanwhile gave it another etag, and then the request can only be declined. Verbs that change something are for
+Store.write_guarded, as those of rules.
 """
 
 from collections.abc import Sequence
@@ -154,7 +155,7 @@ async def update(
     Raises InvalidFields, WorkflowDisabled, ChangeRequestNotFound, ChangeRequestChangedMeanwhile (unless the etag is
     empty), ChangeRequestStateForbids, ChangeRequestUnchanged (only if it must change).
     """
-    await _check_workflow(tx, caller)
+    await _check_workflow(tx, caller, in_turn=True)
     old = await _existing(tx, caller, change_request_id)
     faults = [] if name is None else name_faults(name, "change_request.name")
     faults += text_faults(description or "", "change_request.description")
@@ -246,7 +247,7 @@ def new_etag() -> str:
 async def _step(
     tx: Tx, caller: Caller, change_request_id: int, state: ChangeState, reason: str | None
 ) -> ChangeRequest:
-    review = await _check_workflow(tx, caller)
+    review = await _check_workflow(tx, caller, in_turn=True)
     old = await _existing(tx, caller, change_request_id)
     faults = reason_faults(review, reason)
     if faults:
@@ -272,8 +273,8 @@ async def _step(
     return new
 
 
-async def _check_workflow(tx: Tx, caller: Caller) -> Review:
-    review = await review_of(tx, caller.tenant)
+async def _check_workflow(tx: Tx, caller: Caller, *, in_turn: bool = False) -> Review:
+    review = await review_of(tx, caller.tenant, in_turn=in_turn)
     if not review.workflow:
         raise WorkflowDisabled
     return review

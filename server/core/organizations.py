@@ -103,9 +103,13 @@ async def update(tx: Tx, *, caller: Caller, name: str, settings: Settings) -> Or
     return new
 
 
-async def review_of(tx: Tx, organization_id: int) -> Review:
-    """Return how changes of the organization's rules are reviewed."""
-    stored = await store.review(tx, organization_id)
+async def review_of(tx: Tx, organization_id: int, *, in_turn: bool = False) -> Review:
+    """Return how changes of the organization's rules are reviewed.
+
+    A verb that changes rules begins with this, in turn: whoever else does waits until its commit, and sees then what it
+    has changed.
+    """
+    stored = await store.review(tx, organization_id, in_turn=in_turn)
     assert stored is not None  # noqa: S101 - organizations are never deleted.
     return Review(bool(stored.workflow), ReasonMode(stored.reason_mode))
 

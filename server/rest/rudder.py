@@ -191,7 +191,7 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         wanted = given.rule()
         call.said["rule.display_name"] = wanted.display_name or ""
         remark = await self._remark(call, given)
-        rule = await self._store.write(
+        rule = await self._store.write_guarded(
             rules.create,
             caller=current_caller(),
             given=wanted,
@@ -205,14 +205,16 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         wanted = given.rule()
         remark = await self._remark(call, given)
         call.said["rule.display_name"] = wanted.display_name or ""
-        revision = await self._store.write(
+        revision = await self._store.write_guarded(
             rules.update, caller=current_caller(), rule_id=call.id, given=wanted, remark=remark
         )
         return revision_text(revision)
 
     async def _delete_rule(self, call: Call, given: Parameters) -> str:
         remark = await self._remark(call, given)
-        revision = await self._store.write(rules.delete, caller=current_caller(), rule_id=call.id, remark=remark)
+        revision = await self._store.write_guarded(
+            rules.delete, caller=current_caller(), rule_id=call.id, remark=remark
+        )
         return revision_text(revision)
 
     async def _remark(self, call: Call, given: Parameters) -> Remark:
@@ -254,18 +256,20 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         name, description = given.text("name"), given.text("description")
         call.said["change_request.name"] = name or ""
         values = {"name": name, "description": description, "must_change": True}
-        return await self._of_request(call, self._store.write, changes.update, **values)
+        return await self._of_request(call, self._store.write_guarded, changes.update, **values)
 
     async def _accept_request(self, call: Call, given: Parameters) -> str:
         state = _ACCEPTED.get((given.text("status") or "").lower())
         if state is None:
             raise Complaint(f"No parameter 'status' sent that is one of {', '.join(_ACCEPTED)}.")
         remark = await self._remark(call, given)
-        return await self._of_request(call, self._store.write, changes.accept, state=state, reason=remark.reason)
+        return await self._of_request(
+            call, self._store.write_guarded, changes.accept, state=state, reason=remark.reason
+        )
 
     async def _decline_request(self, call: Call, given: Parameters) -> str:
         remark = await self._remark(call, given)
-        return await self._of_request(call, self._store.write, changes.decline, reason=remark.reason)
+        return await self._of_request(call, self._store.write_guarded, changes.decline, reason=remark.reason)
 
     async def _of_request(self, call: Call, use: Any, verb: Callable[..., Any], **values: Any) -> str:
         number = call.id

@@ -59,7 +59,7 @@ class ChangeRequestServicer(changes_pb2_grpc.ChangeRequestServiceServicer):
         given, names = request.change_request, set(request.update_mask.paths)
         if not names or names - set(_CHANGEABLE):
             raise invalid("update_mask", f"must name some of {', '.join(_CHANGEABLE)}")
-        changed = await self._store.write(
+        changed = await self._store.write_guarded(
             changes.update,
             caller=current_caller(),
             change_request_id=given.id,
@@ -74,7 +74,7 @@ class ChangeRequestServicer(changes_pb2_grpc.ChangeRequestServiceServicer):
         state = _STATES.get(request.state)
         if state not in _ACCEPTED:
             raise invalid("state", "must be PENDING_DEPLOYMENT or DEPLOYED")
-        accepted = await self._store.write(
+        accepted = await self._store.write_guarded(
             changes.accept,
             caller=current_caller(),
             change_request_id=request.change_request_id,
@@ -85,7 +85,7 @@ class ChangeRequestServicer(changes_pb2_grpc.ChangeRequestServiceServicer):
 
     async def DeclineChangeRequest(self, request: pb.DeclineChangeRequestRequest, context: Context) -> pb.ChangeRequest:  # noqa: ARG002, N802 - as generated.
         """Cancel a change request."""
-        declined = await self._store.write(
+        declined = await self._store.write_guarded(
             changes.decline,
             caller=current_caller(),
             change_request_id=request.change_request_id,

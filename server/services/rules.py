@@ -17,7 +17,7 @@ class RuleServicer(rules_pb2_grpc.RuleServiceServicer):
 
     async def CreateRule(self, request: pb.CreateRuleRequest, context: Context) -> pb.Rule:  # noqa: ARG002, N802 - as generated.
         """Create a rule, or a copy of one."""
-        created = await self._store.write(
+        created = await self._store.write_guarded(
             rules.create,
             caller=current_caller(),
             given=given_of(request.rule),
@@ -40,7 +40,7 @@ class RuleServicer(rules_pb2_grpc.RuleServiceServicer):
 
     async def UpdateRule(self, request: pb.UpdateRuleRequest, context: Context) -> pb.UpdateRuleResponse:  # noqa: ARG002, N802 - as generated.
         """Change what the mask names, or ask for the change."""
-        revision = await self._store.write(
+        revision = await self._store.write_guarded(
             rules.update,
             caller=current_caller(),
             rule_id=request.rule.id,
@@ -52,7 +52,7 @@ class RuleServicer(rules_pb2_grpc.RuleServiceServicer):
 
     async def DeleteRule(self, request: pb.DeleteRuleRequest, context: Context) -> pb.DeleteRuleResponse:  # noqa: ARG002, N802 - as generated.
         """Delete a rule, or ask for it."""
-        revision = await self._store.write(
+        revision = await self._store.write_guarded(
             rules.delete,
             caller=current_caller(),
             rule_id=request.rule_id,

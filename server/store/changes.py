@@ -103,8 +103,8 @@ _SIZES = Query(_SIZE.where(*_STATE), Size)
 _SIZES_OF_RULE = Query(_SIZE.where(*_STATE, _C.rule_id == bindparam("rule_id")), Size)
 _BY_NUMBERS = Query(
     select(*(_C[name] for name in _FIELDS), RULES.c.etag)
-    .select_from(REQUESTS.join(_NUMBERS, _NUMBERS.c.number == _C.number).outerjoin(RULES, _RULE))
-    .where(_MINE)
+    .select_from(REQUESTS.outerjoin(RULES, _RULE))
+    .where(_MINE, _C.number.in_(select(_NUMBERS.c.number)))
     .order_by(_C.number),
     Stored,
 )

@@ -60,7 +60,9 @@ _READABLE = Query(
     Stored,
 )
 _ALL = Query(_STORED, Stored)
-_REVIEW = Query(select(_O.workflow, _O.reason_mode).where(_O.id == bindparam("organization_id")), StoredReview)
+_REVIEW = select(_O.workflow, _O.reason_mode).where(_O.id == bindparam("organization_id"))
+_REVIEW_NOW = Query(_REVIEW, StoredReview)
+_REVIEW_IN_TURN = Query(_REVIEW.with_for_update(key_share=True), StoredReview)  # Rows that refer to it can be added.
 _INSERT = Command(insert(ORGANIZATIONS).values(name=bindparam("name"), create_time=bindparam("create_time")))
 _SET = Command(
     update(ORGANIZATIONS)
@@ -94,9 +96,12 @@ async def add(tx: Tx, name: str) -> None:
     await tx.run(_INSERT, name=name, create_time=tx.now)
 
 
-async def review(tx: Tx, organization_id: int) -> StoredReview | None:
-    """Return how changes of the organization's rules are reviewed."""
-    return await tx.one(_REVIEW, organization_id=organization_id)
+async def review(tx: Tx, organization_id: int, *, in_turn: bool) -> StoredReview | None:
+    """Return how changes of the organization's rules are reviewed.
+
+    In turn: once all others who asked so have committed, and before anybody else.
+    """
+    return await tx.one(_REVIEW_IN_TURN if in_turn else _REVIEW_NOW, organization_id=organization_id)
 
 
 async def put(tx: Tx, organization: Stored) -> None:

@@ -21,7 +21,7 @@ async def setting(store, name="acme", *, workflow=None, reason=None):
 
 
 async def create(store, caller, display_name="Some rule", *, rule_id="r", source_id=None, reason=None, **given):
-    return await store.write(
+    return await store.write_guarded(
         rules.create,
         caller=caller,
         given=Given(display_name, **given),
@@ -32,13 +32,13 @@ async def create(store, caller, display_name="Some rule", *, rule_id="r", source
 
 
 async def update(store, caller, rule_id="r", *, etag="", remark=rules.NO_REMARK, **given):
-    return await store.write(
+    return await store.write_guarded(
         rules.update, caller=caller, rule_id=rule_id, given=Given(**given), etag=etag, remark=remark
     )
 
 
 async def delete(store, caller, rule_id="r", *, etag="", remark=rules.NO_REMARK):
-    return await store.write(rules.delete, caller=caller, rule_id=rule_id, etag=etag, remark=remark)
+    return await store.write_guarded(rules.delete, caller=caller, rule_id=rule_id, etag=etag, remark=remark)
 
 
 async def get(store, caller, rule_id="r"):
@@ -46,11 +46,13 @@ async def get(store, caller, rule_id="r"):
 
 
 async def accept(store, caller, number=1, state=ChangeState.DEPLOYED, reason=None):
-    return await store.write(changes.accept, caller=caller, change_request_id=number, state=state, reason=reason)
+    return await store.write_guarded(
+        changes.accept, caller=caller, change_request_id=number, state=state, reason=reason
+    )
 
 
 async def decline(store, caller, number=1, reason=None):
-    return await store.write(changes.decline, caller=caller, change_request_id=number, reason=reason)
+    return await store.write_guarded(changes.decline, caller=caller, change_request_id=number, reason=reason)
 
 
 async def request(store, caller, number=1):

@@ -56,7 +56,7 @@ async def rule(store, anna):
 
 
 async def rename(store, caller, number, name=None, description=None, **more):
-    return await store.write(
+    return await store.write_guarded(
         changes.update, caller=caller, change_request_id=number, name=name, description=description, **more
     )
 

@@ -186,7 +186,7 @@ async def test_a_name_of_its_own_is_needed_even_by_a_copy(store, anna):
     await create(store, anna)
     for source_id in (None, "r"):
         with pytest.raises(InvalidFields) as raised:
-            await store.write(rules.create, caller=anna, given=Given(), source_id=source_id)
+            await store.write_guarded(rules.create, caller=anna, given=Given(), source_id=source_id)
         [fault] = raised.value.faults
         assert (fault.field, fault.kind) == ("rule.display_name", FaultKind.MISSING)
 
