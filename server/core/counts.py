@@ -111,13 +111,14 @@ async def ask(tx: Tx, *, organization_id: int, asking: Asking) -> Answer | Unans
 async def count(tx: Tx, *, unanswered: Unanswered) -> Answer | Exact:
     """Count, unless there is an answer by now. Only reads. The dataset may have a later version by now; that counts.
 
-    Raises DatasetNotFound, InvalidFields.
+    Raises DatasetNotFound, InvalidFields, BudgetExhausted (others have spent it meanwhile).
     """
     asking = unanswered.asking
     found, question = await _read(tx, unanswered.organization_id, asking)
     said = await store.kept(tx, dataset_id=found.id, version=found.version, question=question.canonical)
     if said is not None:
         return _answer(asking.column, said)
+    budget_of(found).refuse_unless_left(cost(found.buckets_per_user), dataset=asking.dataset)
     counted = await store.count(
         tx,
         dataset_id=found.id,

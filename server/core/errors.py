@@ -190,6 +190,11 @@ class BudgetExhausted(Refusal):
 
 
 @dataclass(eq=False)
+class TooManyQuestions(Refusal):
+    """Too many questions of the organization wait for their answers; ask again when some have theirs."""
+
+
+@dataclass(eq=False)
 class OrganizationNotFound(Refusal):
     """There is no organization {organization}."""
 

@@ -11,7 +11,7 @@ from server.core.caller import Caller
 from server.core.columns import Column, ColumnType
 from server.core.counts import Answer, Unanswered
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
-from server.core.errors import Fault, FaultKind, InvalidFields
+from server.core.errors import Fault, FaultKind, InvalidFields, TooManyQuestions
 from server.core.questions import Asking
 from server.core.uploading import Upload
 from server.rpc.door import Context, current_caller
@@ -22,6 +22,7 @@ from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
 from taskhouse.v1.results_pb2 import Bucket, ExceptionCount
 
+MAX_QUESTIONS = 1000  # Of an organization, under way in one process.
 _TYPES = {
     pb.COLUMN_TYPE_INTEGER: ColumnType.INTEGER,
     pb.COLUMN_TYPE_BIGINT: ColumnType.BIGINT,
@@ -93,9 +94,15 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         )
 
     async def _answer(self, unanswered: Unanswered) -> Answer:
-        """Return the answer. Counting goes on if its caller does not wait: whoever asks again finds it."""
+        """Return the answer. Counting goes on if its caller does not wait: whoever asks again finds it.
+
+        Raises TooManyQuestions, and what `counts` does.
+        """
         counting = self._under_way.get(unanswered)
         if counting is None:
+            asked = sum(one.organization_id == unanswered.organization_id for one in self._under_way)
+            if asked >= MAX_QUESTIONS:
+                raise TooManyQuestions
             counting = self._under_way[unanswered] = asyncio.ensure_future(self._count(unanswered))
             counting.add_done_callback(partial(self._counted, unanswered))
         return await asyncio.shield(counting)

@@ -43,6 +43,7 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.UploadNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_UPLOAD_NOT_FOUND),
     errors.UploadTakenOver: (_Code.ABORTED, ErrorReason.ERROR_REASON_UPLOAD_TAKEN_OVER),
     errors.BudgetExhausted: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_BUDGET_EXHAUSTED),
+    errors.TooManyQuestions: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_QUESTIONS),
     errors.OrganizationNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_FOUND),
     errors.OrganizationExists: (_Code.ALREADY_EXISTS, ErrorReason.ERROR_REASON_ORGANIZATION_EXISTS),
     errors.StatNotFound: (_Code.NOT_FOUND, ErrorReason.ERROR_REASON_STAT_NOT_FOUND),

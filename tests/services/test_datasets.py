@@ -9,10 +9,11 @@ import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
-from server.core import credentials
+from server.core import budgets, credentials
 from server.core.caller import Role
 from server.core.credentials import NewToken
 from server.core.noise import noisy
+from server.store import counts as stored_counts
 from taskhouse.v1 import datasets_pb2 as pb
 from taskhouse.v1 import datasets_pb2_grpc
 from taskhouse.v1.work_pb2 import LeaseName
@@ -165,6 +166,58 @@ async def test_counting_goes_on_when_its_caller_gives_up_and_the_next_one_finds_
     assert len(draws) == 1
     budget = (await stub.GetDataset(pb.GetDatasetRequest(dataset="heights"), metadata=admin)).budget
     assert budget.spent_epsilon == 0.5
+
+
+async def test_what_nobody_can_pay_for_any_more_is_not_counted(stub, store, acme, admin, monkeypatch):
+    await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=admin)
+    await store.write(budgets.set_budget, caller=HOUSE, organization="acme", dataset="heights", epsilon=0.5)
+    widths, scans, count = range(1, 21), [], stored_counts.count
+
+    async def count_and_tell(tx, **values):
+        scans.append(1)
+        return await count(tx, **values)
+
+    monkeypatch.setattr(stored_counts, "count", count_and_tell)
+    asked = [pb.CountUsersRequest(dataset="heights", column="height", bin_width=str(width)) for width in widths]
+    told = await asyncio.gather(*(stub.CountUsers(one, metadata=admin) for one in asked), return_exceptions=True)
+    refusals = [one.code() for one in told if isinstance(one, grpc.aio.AioRpcError)]
+    assert refusals == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 19
+    assert len(scans) == 1
+
+
+async def test_the_questions_of_an_organization_that_wait_are_bounded(store, stub, acme, admin, monkeypatch):
+    monkeypatch.setattr("server.services.datasets.MAX_QUESTIONS", 2)
+    await organization(store, "other")
+    other = await bearer(store, "other")
+    for caller in (admin, other):
+        await stub.CreateDataset(pb.CreateDatasetRequest(dataset=heights()), metadata=caller)
+    counting, go_on = threading.Event(), threading.Event()
+
+    def slowly(counts):
+        counting.set()
+        assert go_on.wait(30)
+        return noisy(counts)
+
+    def ask(width: int, caller):
+        asked = pb.CountUsersRequest(dataset="heights", column="height", bin_width=str(width))
+        return asyncio.ensure_future(stub.CountUsers(asked, metadata=caller))
+
+    monkeypatch.setattr("server.core.counts.noisy", slowly)
+    try:
+        waiting = [ask(1, admin)]
+        assert await asyncio.to_thread(counting.wait, 30)
+        three = [ask(width, admin) for width in (2, 3, 4)]
+        done, rest = await asyncio.wait(three, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        while len(rest) > 1:
+            more, rest = await asyncio.wait(rest, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+            done |= more
+        for one in done:
+            code, reason, _ = await refused(one)
+            assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_QUESTIONS")
+        waiting += [*rest, ask(1, admin), ask(1, other)]  # The same question waits with the first.
+    finally:
+        go_on.set()
+    await asyncio.wait_for(asyncio.gather(*waiting), 30)
 
 
 async def test_categories_where_and_exceptions_are_counted(stub, store, acme, admin):

@@ -31,6 +31,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_UPLOAD_TAKEN_OVER: _ClassVar[ErrorReason]
     ERROR_REASON_STREAM_IDLE: _ClassVar[ErrorReason]
     ERROR_REASON_BUDGET_EXHAUSTED: _ClassVar[ErrorReason]
+    ERROR_REASON_TOO_MANY_QUESTIONS: _ClassVar[ErrorReason]
     ERROR_REASON_STAT_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_STAT_EXISTS: _ClassVar[ErrorReason]
     ERROR_REASON_ACCOUNT_NOT_FOUND: _ClassVar[ErrorReason]
@@ -72,6 +73,7 @@ ERROR_REASON_UPLOAD_NOT_FOUND: ErrorReason
 ERROR_REASON_UPLOAD_TAKEN_OVER: ErrorReason
 ERROR_REASON_STREAM_IDLE: ErrorReason
 ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason
+ERROR_REASON_TOO_MANY_QUESTIONS: ErrorReason
 ERROR_REASON_STAT_NOT_FOUND: ErrorReason
 ERROR_REASON_STAT_EXISTS: ErrorReason
 ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason

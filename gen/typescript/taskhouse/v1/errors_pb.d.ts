@@ -201,6 +201,14 @@ export enum ErrorReason {
   BUDGET_EXHAUSTED = 24,
 
   /**
+   * Too many questions of the organization wait for their answers; ask again when some have theirs. Status:
+   * RESOURCE_EXHAUSTED.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_QUESTIONS = 25;
+   */
+  TOO_MANY_QUESTIONS = 25,
+
+  /**
    * No stat has this id, or the caller may not read it, or may read it but not change it. Status: NOT_FOUND.
    * Metadata: stat_id.
    *
