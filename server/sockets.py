@@ -13,6 +13,7 @@ from typing import IO
 
 LONGEST = 90  # A unix socket's path may have 107 bytes; this leaves room for the names below.
 RETRY_SECONDS = 0.05
+LOOK_SECONDS = 0.25  # Who only looks whether a lock is held, as the doctor does, holds it for a moment.
 
 
 class SocketFolderUnsafe(Exception):
@@ -62,6 +63,20 @@ def existing(data: Path) -> list[Path]:
     return sorted(folder(data).glob("server-*.sock"))
 
 
+def lock_alone(file: IO[str]) -> None:
+    """Lock a file until it is closed. Raises BlockingIOError if another process keeps it locked."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
 @contextmanager
 def sole_listener(path: Path) -> Iterator[None]:
     """Be the only process that listens on this socket, and tidy up before and after. Raises SocketTaken.
@@ -71,7 +86,7 @@ def sole_listener(path: Path) -> Iterator[None]:
     beside = path.with_name(f"{path.name}.lock")
     with beside.open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(lock)
         except BlockingIOError as error:
             raise SocketTaken(
                 f"another server process listens on {path}: stop it, or wait until it has ended"

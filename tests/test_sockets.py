@@ -1,6 +1,7 @@
 """Who may listen on a server's socket."""
 
 import fcntl
+import threading
 
 import pytest
 
@@ -51,3 +52,14 @@ def test_a_process_that_still_ends_is_waited_for_but_not_for_ever(tmp_path, path
 def test_sockets_whose_names_differ_only_at_the_end_do_not_share_a_lock(tmp_path):
     with sole_listener(tmp_path / "s.1"), sole_listener(tmp_path / "s.2"):
         pass
+
+
+def test_who_only_looks_at_the_lock_keeps_nobody_from_starting(path):
+    beside = path.with_name(f"{path.name}.lock")
+    with beside.open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        looked = threading.Timer(0.02, lambda: fcntl.flock(looking, fcntl.LOCK_UN))
+        looked.start()
+        with sole_listener(path):
+            pass
+        looked.join()

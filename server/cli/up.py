@@ -1,6 +1,5 @@
 """`taskhouse up`: the whole house on one machine."""
 
-import fcntl
 import http.client
 import signal
 import socket
@@ -19,7 +18,7 @@ from server.cli.serve import READY
 from server.journal import Journal
 from server.listeners import listening
 from server.settings import OFF, Settings, load, split_address
-from server.sockets import admin_socket, clear, server_socket
+from server.sockets import admin_socket, clear, lock_alone, server_socket
 from server.stderr import say
 from server.store import migrate
 from server.supervisor import FATAL, TICK_SECONDS, House, Part, PartFailed
@@ -196,7 +195,7 @@ def _listening(address: str, option: str) -> socket.socket:
 def _only_one(data: Path) -> Iterator[None]:
     with (data / "up.lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(lock)
         except BlockingIOError as error:
             raise click.ClickException(
                 f"another `taskhouse up` runs on {data}: stop it, or give another --data"
