@@ -87,6 +87,7 @@ class EdgeConfig:
     headers_timeout_seconds: float = 10
     stalled_seconds: float = 60  # until a client is gone that reads nothing of what is sent to it
     connection_seconds: float = 3600  # then a client is asked to connect anew; what is under way goes on
+    stream_idle_seconds: float = 90  # until a streamed answer is cut that does not move; live ones have heartbeats
     public_idle_seconds: float = 3600  # until a stream that needs no credential ends because nothing passes on it
 
 
@@ -119,6 +120,7 @@ def render(config: EdgeConfig) -> str:
         max_uploads=MAX_UPLOADS,
         upload_bytes=UPLOAD_BYTES,
         public_idle=config.public_idle_seconds,
+        stream_idle=config.stream_idle_seconds,
         public_streams=_PUBLIC_STREAMS,
         public_watches=_PUBLIC_WATCHES,
         lua=(_TEMPLATES / "edge.lua").read_text(),
@@ -143,9 +145,26 @@ def write(config: EdgeConfig) -> Path:
 
     Raises ConfigurationRefused, also for a certificate that no client could be shown.
     """
-    _check_certificate(config)
+    check_certificate(config.certificate, config.private_key)
     _put(_secret_path(config), json.dumps(_secret(config)))
     return _put(rendered_path(config), render(config))
+
+
+def check_certificate(path: Path, private_key: Path) -> None:
+    """Raise ConfigurationRefused for what Envoy would only complain of, and then close every connection."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        key = load_pem_private_key(private_key.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigurationRefused(f"cannot read {error.filename}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise ConfigurationRefused(
+            f"{path} and {private_key} must be a certificate and a private key without password, both PEM"
+        ) from error
+    if certificate.public_key() != key.public_key():
+        raise ConfigurationRefused(f"{private_key} is not the key of {path}")
+    if certificate.not_valid_after_utc < datetime.now(UTC):
+        raise ConfigurationRefused(f"{path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
 
 
 def command(config: EdgeConfig) -> list[str]:
@@ -236,24 +255,6 @@ def _secret(config: EdgeConfig) -> dict[str, object]:
     }
     kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
     return {"resources": [{"@type": kind, "name": "server", "tls_certificate": certificate}]}
-
-
-def _check_certificate(config: EdgeConfig) -> None:
-    """Refuse what Envoy would only complain of, and then close every connection."""
-    try:
-        certificate = x509.load_pem_x509_certificate(config.certificate.read_bytes())
-        key = load_pem_private_key(config.private_key.read_bytes(), password=None)
-    except OSError as error:
-        raise ConfigurationRefused(f"cannot read {error.filename}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        raise ConfigurationRefused(
-            f"{config.certificate} and {config.private_key} must be a certificate and a private key without password,"
-            " both PEM"
-        ) from error
-    if certificate.public_key() != key.public_key():
-        raise ConfigurationRefused(f"{config.private_key} is not the key of {config.certificate}")
-    if certificate.not_valid_after_utc < datetime.now(UTC):
-        raise ConfigurationRefused(f"{config.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
 
 
 def _put(path: Path, text: str) -> Path:

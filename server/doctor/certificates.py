@@ -1,6 +1,8 @@
 """Certificates: of the authority, of the edge, and the keys that were issued."""
 
+import os
 import shlex
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from server.doctor.findings import Finding
+from server.edge import ConfigurationRefused, check_certificate
 from server.identity.authority import Authority, AuthorityUnavailable
 from server.settings import Settings
 
@@ -16,7 +19,9 @@ REPLACE_AUTHORITY = "move ca.key and ca.pem away, start the house anew and issue
 
 
 def check_certificates(settings: Settings) -> Iterator[Finding]:
-    """Look at the authority's and the edge's certificates, as far as there are any yet."""
+    """Look at the edge's certificate, if one is configured, and at those of the house, as far as there are any yet."""
+    if settings.https_certificate and settings.https_key:
+        yield from _configured(settings.https_certificate, settings.https_key)
     data = settings.data
     if not (data / "ca.pem").exists():
         yield Finding("certificates", "there is no authority yet: `taskhouse up` makes it")
@@ -28,17 +33,34 @@ def check_certificates(settings: Settings) -> Iterator[Finding]:
         yield Finding("certificates", what, "nobody can be given a key, and the edge cannot be renewed", remedy)
         return
     yield from _lasting("the authority", data / "ca.pem", authority, REPLACE_AUTHORITY)
-    edge = settings.https_certificate or data / "edge.pem"
-    if not edge.exists():
+    own = data / "edge.pem"
+    if settings.https_certificate or not own.exists():
         return
     try:
-        found = x509.load_pem_x509_certificate(edge.read_bytes())
+        found = x509.load_pem_x509_certificate(own.read_bytes())
     except (OSError, ValueError):
-        remedy = f"`rm {shlex.quote(str(edge))}`, and `taskhouse up` makes another"
-        yield Finding("certificates", f"{edge} cannot be read as a certificate", "the edge cannot start", remedy)
+        remedy = f"`rm {shlex.quote(str(own))}`, and `taskhouse up` makes another"
+        yield Finding("certificates", f"{own} cannot be read as a certificate", "the edge cannot start", remedy)
         return
-    renew = "get another one" if settings.https_certificate else "stop `taskhouse up` and start it again: it renews it"
-    yield from _lasting("the edge", edge, found, renew)
+    yield from _lasting("the edge", own, found, "stop `taskhouse up` and start it again: it renews it")
+
+
+def _configured(path: Path, private_key: Path) -> Iterator[Finding]:
+    try:
+        check_certificate(path, private_key)
+    except ConfigurationRefused as refusal:
+        remedy = "put the right files where https_certificate and https_key say, or change these settings"
+        yield Finding("certificates", str(refusal), "the edge cannot start, or shows clients the pair before", remedy)
+        return
+    yield from _lasting("the edge", path, x509.load_pem_x509_certificate(path.read_bytes()), "get another one")
+    found = private_key.stat()
+    why, quoted = "whoever has the key can be the house", shlex.quote(str(private_key))
+    if found.st_mode & 0o037:  # Its group may read it: that is how some tools of ACME share it.
+        told = f"{private_key} is open to other users (mode {stat.S_IMODE(found.st_mode):o})"
+        yield Finding("certificates", told, why, f"`chmod 600 {quoted}`")
+    if found.st_uid not in (0, os.geteuid()):
+        told = f"{private_key} belongs to another user (number {found.st_uid})"
+        yield Finding("certificates", told, why, f"`sudo chown {os.geteuid()} {quoted}`")
 
 
 def _lasting(whose: str, path: Path, certificate: x509.Certificate, remedy: str) -> Iterator[Finding]:
