@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 from server import edge
 from server.doctor.findings import Finding
@@ -17,14 +18,21 @@ MANY = 3  # deaths in an hour
 def check_environment() -> Iterator[Finding]:
     """Look for variables that seem to be settings and are none. Of the file, whoever reads it is told."""
     prefix = Settings.model_config["env_prefix"]
-    known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
+    known = {name.upper() for name in Settings.model_fields}
     for name in sorted(os.environ):
-        if name.upper().startswith(prefix) and name.upper() not in known:
+        given = name.upper().removeprefix(prefix)
+        if name.upper().startswith(prefix) and given not in known:
+            meant = get_close_matches(given, known, n=1)
+            instead = (
+                f"; did you mean {prefix}{meant[0]}?"
+                if meant
+                else ", and see the README for the settings that there are"
+            )
             yield Finding(
                 "settings",
                 f"{name} in the environment is no setting",
                 "whatever it was meant to change is not changed",
-                f"`unset {name}`, and see the README for the settings that there are",
+                f"`unset {name}`{instead}",
             )
 
 

@@ -20,7 +20,10 @@ def test_an_unknown_name_in_the_environment_is_told(doctor, monkeypatch):
     monkeypatch.setenv("TASKHOUSE_PROCESSES", "2")
     line = doctor.wrong("settings")
     assert "TASKHOUSE_PROCESESS in the environment is no setting" in line
-    assert "`unset TASKHOUSE_PROCESESS`" in line
+    assert "`unset TASKHOUSE_PROCESESS`; did you mean TASKHOUSE_PROCESSES?" in line
+    monkeypatch.delenv("TASKHOUSE_PROCESESS")
+    monkeypatch.setenv("TASKHOUSE_XYZ", "2")
+    assert "`unset TASKHOUSE_XYZ`, and see the README" in doctor.wrong("settings")
 
 
 def test_an_envoy_that_is_too_old_is_told(doctor, monkeypatch):
