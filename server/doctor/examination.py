@@ -6,10 +6,11 @@ from pathlib import Path
 
 from server.doctor.certificates import check_certificates
 from server.doctor.database import check_database, check_schema, check_sqlite
-from server.doctor.files import check_files, foreign, house_runs
+from server.doctor.files import check_files, foreign
 from server.doctor.findings import Finding
 from server.doctor.parts import check_environment, check_envoy, check_restarts
 from server.doctor.ports import check_ports
+from server.doctor.running import check_running, find_running
 from server.journal import Journal
 from server.settings import Settings
 
@@ -20,19 +21,19 @@ def examine(settings: Settings, *, config: Path | None = None) -> Iterator[Findi
     Nothing is changed: no folder, no database and no key is made, and none is migrated.
     """
     data = settings.data
-    runs = house_runs(data)
+    running = find_running(data)
     entries = Journal(data).entries()
-    told = next((entry.text for entry in reversed(entries) if entry.event == "started"), "") if runs else ""
-    yield Finding("house", f"it runs on {data}" if runs else f"no `taskhouse up` runs on {data}")
+    told = next((entry.text for entry in reversed(entries) if entry.event == "started"), "")
+    yield from check_running(data, running)
     yield from check_environment()
     file = config or data / "config.toml"
     yield from check_files(data, config=file, is_secret=not isinstance(settings.database, Path))
     yield check_envoy()
     yield check_sqlite()
-    yield from check_ports(settings, runs=runs, told=told)
+    yield from check_ports(settings, running, told=told if running.is_up else "")
     yield from check_certificates(settings)
-    yield from _database(settings, runs=runs)
-    yield from check_restarts(entries, runs=runs)
+    yield from _database(settings, runs=running.works)
+    yield from check_restarts(entries, runs=running.is_up)
 
 
 def _database(settings: Settings, *, runs: bool) -> Iterator[Finding]:

@@ -1,6 +1,5 @@
 """The data folder: who may read it, whether its disk has room, and what dead processes have left in it."""
 
-import fcntl
 import os
 import pwd
 import shlex
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from server.doctor.findings import Finding
+from server.doctor.running import is_held, server_sockets
 from server.sockets import run_folder
 
 SECRETS = (
@@ -21,7 +21,6 @@ SECRETS = (
     "edge.key",
     "worker.token",
 )
-LOCK = "up.lock"
 LEAST_BYTES = 256 * 1024 * 1024
 LEAST_SHARE, ENOUGH_BYTES = 0.05, 5 * 1024**3  # A twentieth of a large disk is still plenty.
 LEAST_FILES = 1000
@@ -36,23 +35,6 @@ def check_files(data: Path, *, config: Path | None, is_secret: bool) -> Iterator
     yield from faults or [Finding("files", f"{data} and the keys in it are their owner's alone")]
     yield from _room(data)
     yield from _sockets(data)
-
-
-def is_held(lock: Path) -> bool:
-    """Say whether a process holds this lock file."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def house_runs(data: Path) -> bool:
-    """Say whether a `taskhouse up` runs on the folder."""
-    return is_held(data / LOCK)
 
 
 def foreign(data: Path) -> list[Path]:
@@ -106,7 +88,7 @@ def _room(data: Path) -> Iterator[Finding]:
 
 
 def _sockets(data: Path) -> Iterator[Finding]:
-    dead = [path for path in _server_sockets(data) if not is_held(path.with_name(f"{path.name}.lock"))]
+    dead = [path for path in server_sockets(data) if not is_held(path.with_name(f"{path.name}.lock"))]
     if dead:
         yield Finding(
             "sockets",
@@ -114,10 +96,3 @@ def _sockets(data: Path) -> Iterator[Finding]:
             "`taskhouse edge` would send calls there",
             f"`taskhouse up` removes them, or `rm {' '.join(shlex.quote(str(path)) for path in dead)}`",
         )
-
-
-def _server_sockets(data: Path) -> list[Path]:
-    try:
-        return sorted(run_folder(data).glob("server-*.sock"))
-    except OSError:  # It is somebody else's.
-        return []
