@@ -1,25 +1,20 @@
 """`make bench-stats`: the monarc API beside FastAPI with SQLModel on the same file, and what history costs.
 
-Sixteen keep-alive connections without TLS, runs interleaved. The peer has two uvicorn workers and is called directly;
-the house is called through its edge. POSTs are committed with fsync by both.
+Runs are interleaved, as fastapi.py says. POSTs are committed with fsync by both.
 """
 
 import asyncio
 import json
-import os
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
-import venv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import httpx
@@ -31,28 +26,15 @@ from server.core.stats_content import Values, read_new
 from server.store.sqlite import SqliteStore
 from server.store.stats import COLUMNS
 from taskhouse.v1 import stats_pb2, stats_pb2_grpc
-from tests.bench.house import House, cpu_seconds, free_port, running
-from tests.bench.load import hammer, request_of
+from tests.bench.fastapi import cost, peer, told
+from tests.bench.house import House, running
+from tests.bench.load import request_of
 
-CONNECTIONS, EACH, PAIRS = 16, 60, 11
+PAIRS = 11
 STATS = 100_000
 SMALL, LARGE = 10_000, 1_000_000
 MESSAGE = 1000  # Stats of a message, or of a batch.
-PEERS = Path(__file__).parent / "peers"
-PACKAGES = ("fastapi", "uvicorn[standard]", "sqlmodel")
 TYPES = ("risk", "threat", "vulnerability", "cartography")
-
-
-class Peer(NamedTuple):
-    """A running server of the other kind."""
-
-    address: tuple[str, int]
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        """Return the CPU that it and its workers have used."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return sum(cpu_seconds(int(pid)) for pid in (self.pid, *children))
 
 
 def content(number: int) -> dict[str, Any]:
@@ -87,64 +69,6 @@ def fill(database: Path, most: int) -> None:
     asyncio.run(run())
 
 
-@contextmanager
-def peer(folder: Path, database: Path) -> Iterator[Peer]:
-    """Run FastAPI on the database, in an environment of its own that is made if need be."""
-    environment = folder / "peer"
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    port = free_port()
-    arguments = [python, "-m", "uvicorn", "fastapi_stats:app", "--workers", "2", "--port", str(port), "--no-access-log"]
-    variables = os.environ | {"STATS_FILE": str(database)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(arguments, cwd=PEERS, env=variables, **quiet) as process:
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    httpx.get(f"http://127.0.0.1:{port}/api/v2/stats/")
-                    break
-                except httpx.TransportError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.1)
-            yield Peer(("127.0.0.1", port), process.pid)
-        finally:
-            process.terminate()
-
-
-class Cost(NamedTuple):
-    """What a run of requests came to."""
-
-    rate: float  # a second
-    cpu: float  # microseconds a request, of the servers
-
-
-def cost(address: tuple[str, int], requests: Sequence[bytes], used: Callable[[], float], *, each: int = EACH) -> Cost:
-    """Send requests on all connections and return what they cost."""
-    before, began = used(), time.perf_counter()
-    hammer(address, None, requests, connections=CONNECTIONS, each=each)
-    seconds, number = time.perf_counter() - began, CONNECTIONS * each
-    return Cost(number / seconds, (used() - before) / number * 1e6)
-
-
-def told(name: str, pairs: Sequence[tuple[Cost, Cost]], limit: float) -> str:
-    """Say how two kinds of runs compare: rates, and CPU."""
-    rates = sorted(ours.rate / theirs.rate for ours, theirs in pairs)
-    cpus = sorted(theirs.cpu / ours.cpu for ours, theirs in pairs)
-    ours, theirs = (
-        f"{statistics.median(each.rate for each in costs):.0f}/s,"
-        f" {statistics.median(each.cpu for each in costs):.0f} us CPU a call"
-        for costs in zip(*pairs, strict=True)
-    )
-    return (
-        f"{name}: {ours}; FastAPI {theirs}; ratio of rates median {statistics.median(rates):.2f}"
-        f" (min {rates[0]:.2f}, max {rates[-1]:.2f}), of CPU {statistics.median(cpus):.2f}, limit {limit}"
-    )
-
-
 def against_fastapi(house: House, folder: Path, token: str) -> None:
     """Print the rates of both, for a list, for one stat, and for new ones."""
     database = house.data / "taskhouse.db"
@@ -160,7 +84,7 @@ def against_fastapi(house: House, folder: Path, token: str) -> None:
         ("GET one", 2.3, [request_of("GET", f"/api/v2/stats/{stat_id}/", headers=(key,)) for stat_id in ids]),
         ("POST one", 4.0, [request_of("POST", "/api/v2/stats/", headers=(key, json_type), body=body)]),
     )
-    with peer(folder, database) as other:
+    with peer(folder, database, "fastapi_stats") as other:
         for name, limit, requests in cases:
             cost(house.http, requests, house.cpu_seconds), cost(other.address, requests, other.cpu_seconds)
             pairs = [

@@ -52,7 +52,7 @@ class Given(BaseModel):
     data: Any
 
 
-engine: Engine = create_engine(f"sqlite:///{os.environ['STATS_FILE']}", connect_args={"check_same_thread": False})
+engine: Engine = create_engine(f"sqlite:///{os.environ['DATABASE_FILE']}", connect_args={"check_same_thread": False})
 
 
 @event.listens_for(engine, "connect")
