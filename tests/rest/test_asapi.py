@@ -7,137 +7,24 @@ from urllib.parse import urlencode
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
-from google.api import httpbody_pb2
-from google.protobuf.json_format import MessageToDict
-from uuid_utils import uuid7
 
-from server.core import catalogue, credentials, organizations, tasks
+from server.core import credentials, tasks
 from server.core.caller import Caller, Role
-from server.core.catalogue import Action, Parameter, ParameterType, Permission, Service
 from server.core.credentials import NewToken
 from server.core.tasks import TaskState
 from server.identity.authority import Authority
-from server.rest.asapi_door import FORM, STATUSES, python2_text
+from server.rest.asapi_door import STATUSES
 from server.services.door import STATUSES as TYPED_STATUSES
 from server.wiring import build_server
-from taskhouse.rest.v1 import aircloak_pb2, asapi_pb2, asapi_pb2_grpc
+from taskhouse.rest.v1 import asapi_pb2, asapi_pb2_grpc
 from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc
-from tests.core import scenes
 from tests.core.scenes import HOUSE, Worker
-
-PARAMETERS = (
-    Parameter("device", "Device", ParameterType.STRING, optional=False, description=""),
-    Parameter("since", "Since", ParameterType.DATE, optional=True, description=""),
-    Parameter("most", "Most", ParameterType.INTEGER, optional=True, description=""),
-    Parameter("deep", "Deep", ParameterType.BOOLEAN, optional=True, description=""),
-    Parameter("names", "Names", ParameterType.LIST, optional=True, description=""),
-)
-FETCH = Action("fetch-data", "Fetch Data", "", PARAMETERS, (Permission("data", ("sms", "photos")),))
-SERVICES = (Service("icloud", "iCloud", (FETCH, Action("log-in", "Log In", "Signs in.", (), ()))),)
-ASKED = {"service": "icloud", "action": "fetch-data", "account": "john@example.com", "device": "d1", "data": "sms"}
-PATHS = {
-    "DiscoverServices": "/account/",
-    "RegisterAccount": "/register-account/",
-    "DeregisterAccount": "/deregister-account/",
-    "SubmitTask": "/submit-task/",
-    "GetTaskStatuses": "/task-status/",
-}
-
-
-class Edge:
-    """Calls as they come through the edge, with a token."""
-
-    def __init__(self, channel, token: str) -> None:
-        self._stub = asapi_pb2_grpc.AsapiServiceStub(channel)
-        self._headers = [("authorization", f"Token {token}")] if token else []
-
-    async def __call__(self, method: str, form=None, *more: tuple[str, str], body: bytes | None = None, kind=FORM):
-        """Return status and JSON of a call with this form."""
-        data = urlencode(form or {}, doseq=True).encode() if body is None else body
-        path = (("x-envoy-original-path", PATHS[method]), ("x-taskhouse-authority", "house.example:81"))
-        request = getattr(asapi_pb2, f"{method}Request")(http_body=httpbody_pb2.HttpBody(content_type=kind, data=data))
-        call = getattr(self._stub, method)(request, metadata=(*self._headers, *path, *more))
-        headers = dict(await call.initial_metadata())
-        try:
-            answer = await call
-        except grpc.aio.AioRpcError:
-            return int(headers["x-taskhouse-status"]), json.loads(headers["x-taskhouse-body"])
-        status = int(headers.get("x-taskhouse-status", 200))
-        if isinstance(answer, httpbody_pb2.HttpBody):
-            return status, json.loads(answer.data)
-        told = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-        return status, told
-
-    async def other(self, method: str, path: str):
-        metadata = (("x-envoy-original-path", path), ("x-envoy-original-method", method))
-        call = self._stub.AnswerOther(aircloak_pb2.AnswerOtherRequest(), metadata=metadata)
-        headers = dict(await call.initial_metadata())
-        return int(headers["x-taskhouse-status"]), headers.get("allow"), headers.get("x-taskhouse-body")
-
-
-@pytest_asyncio.fixture
-async def token(store):
-    """Make a token of asapi, of an organization that is made if need be."""
-
-    async def made(kind=Role.ASAPI_STORE, organization="acme", allowed=()) -> str:
-        secret = credentials.make_token("asapi")
-        wanted = NewToken(organization=organization, kind=kind, allowed=allowed)
-        await store.write(
-            credentials.create_token, caller=HOUSE, wanted=wanted, digest=credentials.token_digest(secret)
-        )
-        return secret
-
-    await store.write(organizations.create, name="acme")
-    await store.write(organizations.create, name="other")
-    await store.write(catalogue.apply, caller=HOUSE, services=SERVICES)
-    return made
-
-
-@pytest_asyncio.fixture
-async def edge(server, token):
-    """Calls with any token."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
-
-        async def called(*asked, **more) -> Edge:
-            return Edge(channel, await token(*asked, **more))
-
-        called.with_token = lambda secret: Edge(channel, secret)
-        yield called
-
-
-@pytest_asyncio.fixture
-async def acme(edge) -> Edge:
-    """Calls of an asstore token, with an account."""
-    calls = await edge()
-    assert await calls("RegisterAccount", {"service": "iCloud", "username": "john@example.com"}) == (
-        200,
-        {"success": True},
-    )
-    return calls
-
-
-def refused(**errors: str) -> dict[str, list[list[str]]]:
-    """Return the documented map, from fields to their codes."""
-    texts = {
-        "invalid_service": "Invalid service name",
-        "invalid_parameter_value": "Value not permitted for parameter",
-        "no_such_account": "No such account",
-        "invalid": "Invalid value",
-        "invalid_action": "Invalid action",
-        "missing-param": "Parameter is missing",
-    }
-    return {field: [[f"[u'{texts[code]}']", code]] for field, code in errors.items()}
+from tests.rest.asapi_calls import ASKED, PATHS, Edge, acme_caller, refused
 
 
 async def only_task(store, caller: Caller) -> tasks.Task:
     [task] = (await store.read(tasks.page, caller=caller, page_size=10, page_token="")).items
     return task
-
-
-async def acme_caller(store) -> Caller:
-    found = await store.read(organizations.get, caller=HOUSE, name="acme")
-    return Caller("c", Role.TASK_RUNNER, found.id, "acme", "")
 
 
 async def test_discovery_tells_what_may_be_asked_and_where(edge):
@@ -342,58 +229,6 @@ async def test_deregistering_fails_the_tasks_that_no_worker_has(acme, store):
     assert states == [TaskState.RUNNING, TaskState.FAILED]
     _, told = await acme("GetTaskStatuses", {"task_ids": second})
     assert told[second]["error"] == told[second]["status"] == "Task did not complete successfully."
-
-
-@pytest.mark.parametrize("shape", ["commas", "repeated", "mixed"])
-async def test_statuses_are_told_however_the_ids_come(acme, shape):
-    ids = [(await acme("SubmitTask", ASKED))[1]["task_id"] for _ in range(4)]
-    values = {"commas": ",".join(ids), "repeated": ids, "mixed": [f" {ids[0]}, {ids[1]}", "", ids[2], f"{ids[3]},,"]}
-    status, told = await acme("GetTaskStatuses", {"task_ids": values[shape]})
-    assert (status, told.pop("success")) == (200, True)
-    assert list(told) == ids
-    assert all(one == {"status": "Pending", "result_retrieved": False, "success": False} for one in told.values())
-
-
-async def test_unknown_foreign_and_malformed_ids_beside_a_right_one_are_told(edge, acme, store):
-    other = await edge(organization="other")
-    await other("RegisterAccount", {"service": "icloud", "username": "john@example.com"})
-    foreign = (await other("SubmitTask", ASKED))[1]["task_id"]
-    typed = await scenes.task(store, await acme_caller(store), parameters={"device": "x", "data": "sms"})
-    own = (await acme("SubmitTask", ASKED))[1]["task_id"]
-    unknown = str(uuid7())
-    asked = [own.upper(), foreign, typed.id, unknown, "no-id", 'quo"te\n', "x" * 300, "success"]
-    status, told = await acme("GetTaskStatuses", {"task_ids": asked})
-    assert status == 200
-    assert told["success"] is True
-    assert told[own.upper()]["status"] == "Pending"
-    for one in (foreign, typed.id, unknown):
-        assert told[one] == {"success": False, "error": "No task with this ID was found."}
-    for one in ("no-id", 'quo"te', "x" * 199 + "…"):
-        assert told[one] == {"success": False, "error": f"Invalid task_id value: {one}"}
-    assert len(told) == 8
-    status, told = await acme("GetTaskStatuses", {"task_ids": unknown})
-    assert (status, told["success"], list(told[unknown])) == (200, True, ["success", "error"])
-
-
-async def test_no_right_id_is_refused_with_an_entry_for_each(acme):
-    wrong = [f"it's-{number}" for number in range(5000)]
-    status, told = await acme("GetTaskStatuses", {"task_ids": wrong})
-    assert (status, told["success"], told["error"]) == (400, False, "Invalid task_id value: it's-0")
-    assert told["errors"]["task_ids"][4999] == [python2_text("Invalid task_id value: it's-4999"), "invalid"]
-    assert told["errors"]["task_ids"][0] == ['[u"Invalid task_id value: it\'s-0"]', "invalid"]
-    for form in ({}, {"task_ids": ""}, {"task_ids": [",", " "]}):
-        status, told = await acme("GetTaskStatuses", form)
-        assert (status, told["errors"]) == (400, refused(task_ids="missing-param"))
-
-
-async def test_ten_thousand_ids_are_answered_and_one_more_is_refused(acme):
-    own = (await acme("SubmitTask", ASKED))[1]["task_id"]
-    ids = [own, *(str(uuid7()) for _ in range(9_999))]
-    status, told = await acme("GetTaskStatuses", {"task_ids": [*ids, own, own]})
-    assert (status, len(told), told[own]["status"]) == (200, 10_001, "Pending")
-    status, told = await acme("GetTaskStatuses", {"task_ids": ",".join([*ids, str(uuid7())])})
-    text = "Too many task ids submitted, limit is 10000"
-    assert (status, told["errors"]) == (400, {"task_ids": [[f"[u'{text}']", "limit_exceeded"]]})
 
 
 @pytest.mark.parametrize("method", ["RegisterAccount", "DeregisterAccount", "SubmitTask", "GetTaskStatuses"])
