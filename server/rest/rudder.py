@@ -12,7 +12,6 @@ from google.api import httpbody_pb2
 from server.core import changes, errors, organizations, rules
 from server.core.change_content import ChangeState, Remark
 from server.core.organizations import ReasonMode
-from server.rest.exchange import headers_of
 from server.rest.rudder_calls import NAMED, Versions
 from server.rest.rudder_door import CONTENT_TYPE, BadValue, Call, Complaint, begin, envelope, methods_of
 from server.rest.rudder_pages import STATUSES, requests_text, revision_text, rules_text
@@ -110,29 +109,28 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         call = begin(context)
         if call.method == "HEAD" and call.action in self._readers:
             return await self._serve(context, _NO_BODY, self._readers[call.action])
-        self._check_version(call, context)
+        self._check_version(call)
         methods = methods_of(call.address)
         if call.method != "OPTIONS" or not methods:
             raise errors.NotServed
-        await context.send_initial_metadata((("allow", ", ".join(methods)), *call.headers.items()))
+        await context.send_initial_metadata((("allow", ", ".join(methods)), *call.answers.items()))
         return _NO_BODY
 
     async def _serve(self, context: Context, sent: httpbody_pb2.HttpBody, act: Act) -> httpbody_pb2.HttpBody:
         call = begin(context)
-        self._check_version(call, context)
-        headers = headers_of(context)
-        if len(sent.data) > INLINE_BODY or "content-encoding" in headers:
-            given = await asyncio.to_thread(read, sent, headers)
+        self._check_version(call)
+        if len(sent.data) > INLINE_BODY or "content-encoding" in call.headers:
+            given = await asyncio.to_thread(read, sent, call.headers)
         else:
-            given = read(sent, headers)
+            given = read(sent, call.headers)
         call.is_pretty = given.general("prettify") == ["true"]
         try:
             data = await act(call, given)
         except (BadValue, Complaint):
             await self._look_before(call)
             raise
-        if call.headers:
-            await context.send_initial_metadata(tuple(call.headers.items()))
+        if call.answers:
+            await context.send_initial_metadata(tuple(call.answers.items()))
         return httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=envelope(call, data))
 
     async def _look_before(self, call: Call) -> None:
@@ -145,7 +143,7 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
             if not review.workflow:
                 raise errors.WorkflowDisabled
 
-    def _check_version(self, call: Call, context: Context) -> None:
+    def _check_version(self, call: Call) -> None:
         """Find the version. Raises NotServed for one in the path that there is not, Complaint for one in the header."""
         named, resource = call.address.version, call.address.resource
         if not resource:
@@ -157,13 +155,13 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         elif resource == "info":
             return
         else:
-            named = headers_of(context).get(API_VERSION, "").strip()
+            named = call.headers.get(API_VERSION, "").strip()
             if named not in found:
                 call.action = resource
                 raise Complaint(
                     f"Version used does not exists, please use one of the following: [ {', '.join(found)} ] "
                 )
-        call.headers = self._versions.headers(found[named])
+        call.answers = self._versions.headers(found[named])
 
     async def _info(self, call: Call, given: Parameters) -> str:
         del call, given

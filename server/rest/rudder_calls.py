@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from server.rest.exchange import unescaped_segment
-from server.rpc.paths import path_of
 
 VERSIONS = (2, 3, 4)
 LATEST = "latest"
@@ -35,6 +34,7 @@ FUNCTIONS: Mapping[tuple[str, ...], Mapping[str, str]] = MappingProxyType(
     }
 )
 """The names of the functions by the paths after the version, and by methods."""
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Address(NamedTuple):
@@ -46,7 +46,8 @@ class Address(NamedTuple):
     @property
     def functions(self) -> Mapping[str, str]:
         """The names of the path's functions, by methods; none if there is no such path."""
-        return FUNCTIONS.get((*self.segments[:1], *(_ANY for _ in self.segments[1:2]), *self.segments[2:]), {})
+        segments = self.segments
+        return FUNCTIONS.get((segments[0], _ANY, *segments[2:]) if len(segments) > 1 else segments, _NONE)
 
     @property
     def resource(self) -> str:
@@ -59,9 +60,9 @@ class Address(NamedTuple):
         return self.segments[1] if len(self.segments) > 1 else ""
 
 
-def address_of(original: str) -> Address:
-    """Read the path that the caller sent. A slash at its end says nothing. Raises QueryBroken."""
-    path = path_of(original).removeprefix("/rudder").removeprefix("/api").strip("/")
+def address_of(path: str) -> Address:
+    """Read a path, as `path_of` returns it. A slash at its end says nothing. Raises QueryBroken."""
+    path = path.removeprefix("/rudder").removeprefix("/api").strip("/")
     segments = tuple(map(unescaped_segment, path.split("/"))) if path else ()
     if not segments or segments[0] in NAMED:
         return Address(None, segments)

@@ -56,6 +56,7 @@ class BadValue(Refusal):
 class Call:
     """What is known of a call, for what is said of it if it is refused."""
 
+    headers: Mapping[str, str]  # of the request
     method: str
     path: str
     address: Address
@@ -64,7 +65,7 @@ class Call:
     is_pretty: bool = False
     said: dict[str, str] = field(default_factory=dict)  # what was given, by field paths such as "rule.display_name"
     source: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)  # of the answer
+    answers: Mapping[str, str] = field(default_factory=dict)  # the headers of the answer
 
 
 _call: ContextVar[Call] = ContextVar("call")
@@ -107,7 +108,7 @@ class RudderDoor:
         status, code = _status(refusal)
         details, has_id = details_of(call, refusal)
         body = _body(call, details, has_id=has_id)
-        extra: dict[str, Any] = {"x_taskhouse_type": CONTENT_TYPE, **call.headers}
+        extra: dict[str, Any] = {"x_taskhouse_type": CONTENT_TYPE, **call.answers}
         methods = methods_of(call.address)
         if status == 404 and methods and call.method not in methods:
             extra["allow"] = ", ".join(methods)
@@ -258,7 +259,8 @@ def _known(context: Context) -> Call:
     try:
         return _read({ORIGINAL_PATH: ""} | headers)
     except QueryBroken:
-        return Call(headers.get(ORIGINAL_METHOD, ""), path_of(headers[ORIGINAL_PATH]), Address(None, ()))
+        method, path = headers.get(ORIGINAL_METHOD, ""), path_of(headers[ORIGINAL_PATH])
+        return Call(headers, method, path, Address(None, ()))
 
 
 def _read(headers: Mapping[str, str]) -> Call:
@@ -266,4 +268,4 @@ def _read(headers: Mapping[str, str]) -> Call:
     method = headers.get(ORIGINAL_METHOD, "")
     address = address_of(path)
     action = address.functions.get("GET" if method == "HEAD" else method, UNKNOWN)
-    return Call(method, path, address, action, address.id)
+    return Call(headers, method, path, address, action, address.id)

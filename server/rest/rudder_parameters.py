@@ -123,6 +123,9 @@ class Parameters:
         return values[0] if values else None
 
 
+NOTHING = Parameters({})
+
+
 def repeated(key: str) -> BadValue:
     """Return what is said of a parameter that has several values and should have one."""
     return BadValue(f"updateRule should contain only one value for {key}")
@@ -130,9 +133,12 @@ def repeated(key: str) -> BadValue:
 
 def read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> Parameters:
     """Read the parameters of a call. Raises Complaint, TooLarge."""
+    query = query_text(headers)
+    if not query and not sent.data:
+        return NOTHING
     kind = media_type(sent.content_type)
     is_json, is_form = kind.name in ("application/json", "text/json"), kind.name == _FORM
-    texts = [query_text(headers)]
+    texts = [query]
     members = None
     try:
         if (is_json or is_form) and kind.parameters.get("charset", "utf-8").lower() not in _CHARSETS:
