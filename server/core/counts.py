@@ -8,8 +8,9 @@ forgotten unseen. Exact counts live in Exact and nowhere else: no reply, log or 
 """
 
 import hmac
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from server.store.cells import Kind
 from server.store.counts import TOO_LONG
 from server.store.engine import Tx
 
-_EXACT = 1e15  # Decimals of up to 15 digits and doubles correspond one to one (see store/counts.py).
+_EXACT = 10**15  # Decimals of up to 15 digits and doubles correspond one to one (see store/counts.py).
 _TOO_LONG_TEXT = f"The value has more than {MAX_CATEGORY} characters."
 
 Key = int | str
@@ -125,6 +126,8 @@ async def count(tx: Tx, *, unanswered: Unanswered) -> Answer | Exact:
         cell=question.cell,
         where=question.where,
         keys_per_user=found.buckets_per_user,
+        # Which keys are a user's is always the same, and nobody without the secret can tell which.
+        rank_key=hmac.digest(found.secret, question.canonical.encode(), "sha256"),
         **_keying(question),
     )
     return Exact(found, question, asking, counted)
@@ -182,21 +185,17 @@ def _answer(column: str, kept: str) -> Answer:
 
 def bounded(exact: Exact) -> dict[Key, int]:
     """Return how many users there are under each key, each user under at most `buckets_per_user` keys."""
-    asked, question = exact.asked, exact.question
     counts: Counter[Key] = Counter()
-    beyond: defaultdict[str, set[Key]] = defaultdict(set)
-    for one in exact.counted:
-        if one.user_id is None:
-            assert one.key is not None  # noqa: S101 - a key, or a user's value: see Counted.
-            assert one.users is not None  # noqa: S101 - as above.
-            counts[one.key] += one.users
-        else:
-            assert one.value is not None  # noqa: S101 - as above.
-            beyond[one.user_id].add(one.value if isinstance(one.value, str) else question.number(one.value))
-    key = hmac.digest(asked.secret, question.canonical.encode(), "sha256")
-    for user_id, keys in beyond.items():
-        counts.update(_chosen(key, user_id, keys, asked.buckets_per_user))
+    for key, far, users in exact.counted:
+        counts[_whole(key, far)] += users
     return counts
+
+
+def _whole(key: Key | None, far: str | None) -> Key:
+    if key is not None:
+        return key
+    assert far is not None  # noqa: S101 - one of both: see Counted.
+    return int(far)
 
 
 def _keying(question: Question) -> dict[str, float]:
@@ -205,16 +204,7 @@ def _keying(question: Question) -> dict[str, float]:
         return {"longest": MAX_CATEGORY}
     p, q = question.width
     if question.cell.kind is Kind.REAL:
-        most_exact = _EXACT / q
-        return {"p": float(p), "q": float(q), "low": -most_exact, "high": most_exact}
-    most = MAX_BIGINT // q  # A value times q must be a number of 64 bits.
-    return {"p": p, "q": q, "low": -most, "high": most}
-
-
-def _chosen(key: bytes, user_id: str, keys: Iterable[Key], most: int) -> list[Key]:
-    """Return the keys under which a user counts: always the same, and nobody without the secret can tell which."""
-
-    def rank(one: Key) -> bytes:
-        return hmac.digest(key, orjson.dumps([user_id, str(one)]), "sha256")
-
-    return sorted(keys, key=rank)[:most]
+        edge = _EXACT // p * p / q
+        return {"p": float(p), "q": float(q), "low": -edge, "high": math.nextafter(edge, 0)}
+    most = MAX_BIGINT // p * p  # A value times q must be a number of 64 bits.
+    return {"p": p, "q": q, "low": -(most // q), "high": -(-most // q) - 1}

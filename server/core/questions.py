@@ -9,7 +9,6 @@ finds the values by itself, and a value that nobody has looks like one that few 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import orjson
@@ -66,10 +65,6 @@ class BinWidth(NamedTuple):
         decimals = f"{rest:0{len(str(self.q)) - 1}d}".rstrip("0") if rest else ""
         return f"{'-' if number < 0 else ''}{whole}{'.' if decimals else ''}{decimals}"
 
-    def number(self, value: float) -> int:
-        """Return the number of the bin that a value is in; the value is the decimal that was uploaded."""
-        return (Fraction(repr(value)) * self.q / self.p).__floor__()
-
 
 ONE = BinWidth(1, 1)
 _Grouping = tuple[BinWidth | None, tuple[int | str, ...]]
@@ -110,10 +105,6 @@ class Question(NamedTuple):
         if self.column.type is ColumnType.BOOLEAN:
             return "true" if key else "false"
         return self.width.edge(int(key)) if self.width else str(key)[1:]
-
-    def number(self, value: float) -> int:
-        """Return the number of the bin that a number is in."""
-        return (self.width or ONE).number(value)
 
 
 def read_question(asking: Asking, columns: Sequence[Column]) -> Question | tuple[Fault, ...]:

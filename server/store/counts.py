@@ -7,8 +7,10 @@ nearest to an edge, which is (k * p) / q: with k * p a whole number below 1e15 t
 while k * width would not be (3 * 0.1 > 0.3). Booleans are the whole numbers 0 and 1. Of text the key is VALUE and the
 text itself, or TOO_LONG for all that have more than `longest` characters.
 
-Numbers outside `low` to `high` are too large for this arithmetic. Whoever asks bins those, and the users who have more
-keys than they may count in, from the values themselves.
+Numbers outside `low` to `high`, which are edges of bins, are too large for this arithmetic. Of them the number of the
+bin is made exactly, digit by digit, and told as text: `far`. That is slow, and such numbers are rare.
+
+A user who has more keys than `keys_per_user` counts under those that come first by their SHA-256 behind `rank_key`.
 """
 
 from collections.abc import Callable
@@ -35,6 +37,8 @@ from sqlalchemy import (
     select,
     union_all,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from server.store.cells import Cell, Kind, value_at
 from server.store.datasets import ANSWERS, DATASETS, USER_ROWS
@@ -44,7 +48,7 @@ from server.store.where import Condition, Every, clause_of
 VALUE, TOO_LONG = "=", "!"
 _A, _D, _R = ANSWERS.c, DATASETS.c, USER_ROWS.c
 _ALL = Every(())
-_TOO_MANY = 1000  # More keys than a user may ever count under.
+_NOT_FAR = cast(null(), Text())
 
 
 class Asked(NamedTuple):
@@ -67,12 +71,11 @@ class Kept(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Either how many users have a key, or one value (of text: its key) of a user who is still to be counted."""
+    """How many users have a key. It is told in parts: the same key may come several times."""
 
     key: int | str | None
-    users: int | None
-    user_id: str | None
-    value: int | float | str | None
+    far: str | None  # Instead of a key, of numbers that are too large.
+    users: int
 
 
 _TINY = 1e-280
@@ -83,23 +86,60 @@ def _step(name: str, statement: Select[Any]) -> CTE:
     return statement.cte(name).prefix_with("MATERIALIZED")
 
 
-def _counting(values: FromClause, key: ColumnElement[Any]) -> CompoundSelect[Any]:
-    """Return the count over `values` (user_id, value, …), of whose columns `key` is made; NULL is too large for one."""
-    b = _step("keyed", select(values.c.user_id, values.c.value, key.label("key"))).c
-    keys = func.count(distinct(b.key)) + (func.count() - func.count(b.key)) * _TOO_MANY
-    u = _step("users", select(b.user_id, func.min(b.key).label("key"), keys.label("many")).group_by(b.user_id)).c
-    no_user, no_value = cast(null(), b.user_id.type).label("user_id"), cast(null(), b.value.type).label("value")
+class _Rank(FunctionElement[Any]):
+    """The SHA-256 of a key and a text behind it."""
+
+    name = "keyed_sha256"  # SQLite's is in sqlite.py.
+
+
+class _ExactBin(FunctionElement[Any]):
+    """The number of the bin that a value is in, as text: value, p, q."""
+
+    name = "exact_bin"  # As above.
+    type = Text()
+
+
+@compiles(_Rank, "sqlite")
+@compiles(_ExactBin, "sqlite")
+def _call_on_sqlite(element: _Rank | _ExactBin, compiler: Any, **options: Any) -> str:
+    return f"{element.name}({', '.join(compiler.process(clause, **options) for clause in element.clauses)})"
+
+
+@compiles(_Rank, "postgresql")
+def _rank_on_postgresql(element: _Rank, compiler: Any, **options: Any) -> str:
+    key, text = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"sha256(CAST({key} AS BYTEA) || convert_to({text}, 'UTF8'))"
+
+
+@compiles(_ExactBin, "postgresql")
+def _exact_bin_on_postgresql(element: _ExactBin, compiler: Any, **options: Any) -> str:
+    # By their texts: a double that is cast to a number has only 15 digits.
+    texts = (f"CAST({compiler.process(clause, **options)} AS TEXT)" for clause in element.clauses)
+    value, p, q = (f"CAST({text} AS NUMERIC)" for text in texts)
+    # div() cuts towards zero, and a bin starts at its lower edge.
+    down = f"CASE WHEN {value} < 0 AND mod({value} * {q}, {p}) <> 0 THEN 1 ELSE 0 END"
+    return f"CAST(div({value} * {q}, {p}) - {down} AS TEXT)"
+
+
+def _counting(values: FromClause, key: ColumnElement[Any], far: ColumnElement[Any] = _NOT_FAR) -> CompoundSelect[Any]:
+    """Return the count over `values` (user_id, …), of whose columns `key` is made, or `far` if that is NULL."""
+    b = _step("keyed", select(values.c.user_id, key.label("key"), far.label("far"))).c
+    # Of numbers that are far the same may be counted several times: then all of them are looked at below.
+    keys = (func.count(distinct(b.key)) + func.count(b.far)).label("many")
+    first = func.min(b.key).label("key"), func.min(b.far).label("far")
+    u = _step("users", select(b.user_id, *first, keys).group_by(b.user_id)).c
     # Neither `many = 1` nor the like: SQLite would take the time to make an index for it.
-    alone = select(u.key, func.count().label("users"), no_user, no_value).where(u.many < 2).group_by(u.key)
+    alone = select(u.key, u.far, func.count().label("users")).where(u.many < 2).group_by(u.key, u.far)
+    pairs = select(b.user_id, b.key, b.far).distinct()
     several = select(u.user_id).where(u.many.between(2, bindparam("keys_per_user")))
-    pairs = select(b.user_id, b.key).distinct().where(b.user_id.in_(several)).subquery("pairs")
-    within = select(pairs.c.key, func.count(), no_user, no_value).group_by(pairs.c.key)
+    w = pairs.where(b.user_id.in_(several)).subquery("within").c
+    within = select(w.key, w.far, func.count()).group_by(w.key, w.far)
     more = select(u.user_id).where(u.many > bindparam("keys_per_user"))
-    beyond = (
-        select(cast(null(), key.type), cast(null(), BigInteger()), b.user_id, b.value)
-        .distinct()
-        .where(b.user_id.in_(more))
-    )
+    p = pairs.where(b.user_id.in_(more)).subquery("pairs").c
+    rank = _Rank(bindparam("rank_key"), p.user_id + literal(" ") + func.coalesce(cast(p.key, Text()), p.far))
+    place = func.row_number().over(partition_by=p.user_id, order_by=rank).label("place")
+    c = select(p.key, p.far, place).subquery("placed").c
+    beyond = select(c.key, c.far, func.count()).where(c.place <= bindparam("keys_per_user")).group_by(c.key, c.far)
     return union_all(alone, within, beyond)
 
 
@@ -117,7 +157,7 @@ def _whole_numbers(kind: Kind, where: Condition) -> CompoundSelect[Any]:
     scaled = select(given.user_id, given.value, case((inside, given.value * q)).label("scaled")).subquery("scaled")
     # Whole numbers are divided towards zero on both engines, and a bin starts at its lower edge.
     number = scaled.c.scaled // p - case((scaled.c.scaled % p < 0, 1), else_=0)
-    return _counting(scaled, number)
+    return _counting(scaled, number, case((scaled.c.scaled.is_(None), _ExactBin(scaled.c.value, p, q))))
 
 
 def _decimals(kind: Kind, where: Condition) -> CompoundSelect[Any]:
@@ -131,7 +171,9 @@ def _decimals(kind: Kind, where: Condition) -> CompoundSelect[Any]:
     g = guessed.c
     up = case((g.value >= ((g.guess + 1) * p) / q, 1), else_=0)
     down = case((g.value < (g.guess * p) / q, 1), else_=0)
-    return _counting(guessed, cast(g.guess + up - down, BigInteger()))
+    return _counting(
+        guessed, cast(g.guess + up - down, BigInteger()), case((g.guess.is_(None), _ExactBin(g.value, p, q)))
+    )
 
 
 def _texts(kind: Kind, where: Condition) -> CompoundSelect[Any]:
@@ -191,11 +233,12 @@ async def keep(tx: Tx, *, dataset_id: int, version: int, question: str, answer: 
 
 
 async def count(
-    tx: Tx, *, dataset_id: int, cell: Cell, where: Condition, keys_per_user: int, **keying: float
+    tx: Tx, *, dataset_id: int, cell: Cell, where: Condition, keys_per_user: int, rank_key: bytes, **keying: float
 ) -> list[Counted]:
     """Count users by their keys. `keying` is p, q, low and high, or of text `longest`; see the module."""
     if where == _ALL:
         query = _of_all_rows(cell.kind)
     else:
         query = OneTimeQuery(_STATEMENTS[cell.kind](cell.kind, where), Counted)
-    return await tx.all(query, dataset_id=dataset_id, position=cell.position, keys_per_user=keys_per_user, **keying)
+    of = {"dataset_id": dataset_id, "position": cell.position}
+    return await tx.all(query, **of, keys_per_user=keys_per_user, rank_key=rank_key, **keying)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
@@ -102,7 +104,22 @@ def _connect(path: Path) -> sqlite.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA secure_delete=ON")  # Erased users' rows are overwritten with zeros.
+    connection.create_function("keyed_sha256", 2, keyed_sha256, deterministic=True)
+    connection.create_function("exact_bin", 3, exact_bin, deterministic=True)
     return connection
+
+
+# What PostgreSQL has and SQLite has not: see store/counts.py.
+
+
+def keyed_sha256(key: bytes, text: str) -> bytes:
+    """Return the SHA-256 of a key and a text behind it."""
+    return sha256(key + text.encode()).digest()
+
+
+def exact_bin(value: float, p: float, q: float) -> str:
+    """Return the number of the bin of width p / q that a value is in."""
+    return str((Fraction(repr(value)) * Fraction(q) / Fraction(p)).__floor__())
 
 
 class SqliteStore:

@@ -65,7 +65,7 @@ def views(seen: Exact) -> list[int]:
     Each bucket has noise of its own: VIEWS copies of one bucket are as many draws of the question.
     """
     [(_, users)] = counts.bounded(seen).items()
-    copies = [counts.store.Counted(key, users, None, None) for key in range(VIEWS)]
+    copies = [counts.store.Counted(key, None, users) for key in range(VIEWS)]
     numbered = replace(seen, question=seen.question._replace(width=ONE), counted=copies)
     told = dict(json.loads(counts.anonymise(numbered).answer)["buckets"])
     return [told.get(str(key), 0) for key in range(VIEWS)]

@@ -1,6 +1,7 @@
 """Counts of users: which bin a value is in, who counts where, and that answers are noisy, suppressed and kept."""
 
 import asyncio
+from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ from server.core import counts, datasets
 from server.core.errors import DatasetNotFound, InvalidFields, LeaseEnded
 from server.core.noise import cost
 from server.core.questions import Asking, BinWidth
+from server.store.sqlite import exact_bin
 from tests.core.asked import answer_to, counted, exact_counts
 from tests.core.filled import dataset, fill, upload
 from tests.core.scenes import ACTION, Worker, organization, task, worker
@@ -112,7 +114,7 @@ def _edge(value: str, width: str) -> str:
 @given(strategies.integers(-(10**12), 10**12), strategies.integers(1, 10**9 - 1), strategies.integers(0, 9))
 def test_an_edge_is_in_its_own_bin(number, digits, decimals):
     width = BinWidth.read(f"{digits}e-{decimals}")
-    assert width.number(float(width.edge(number))) == number or abs(number * width.p) >= 10**15
+    assert int(exact_bin(float(width.edge(number)), *width)) == number or abs(number * width.p) >= 10**15
 
 
 async def test_nulls_count_nowhere(store):
@@ -144,12 +146,56 @@ async def test_a_user_counts_in_no_more_bins_than_the_dataset_says(store, bound)
         assert len(found) == 4  # Which bin it is, is chance to whoever has not the dataset's key.
 
 
-async def test_values_too_large_for_the_engine_s_arithmetic_are_bounded_too(store):
+@pytest.mark.parametrize("bound", [1, 2, 4])
+@pytest.mark.parametrize(("type_", "width"), [("double", "10"), ("double", "0.3"), ("bigint", "10"), ("bigint", "0.3")])
+async def test_values_too_large_for_the_engine_s_arithmetic_are_bounded_too(store, bound, type_, width):
     acme = await organization(store)
-    await dataset(store, acme, height="double")
-    await fill(store, acme, [[1e300, 1], [1e300, 2], 1e300])
-    found = await exact(store, acme, "10")
-    assert sum(found.values()) == 3
+    await dataset(store, acme, height=type_, buckets_per_user=bound)
+    far = [9.9e299, 1e300, -1e300] if type_ == "double" else [2**63 - 1, 2**63 - 21, -(2**63)]
+    people = [[*far, 1], [far[0], 2, 1], [far[1]] * 3, [*far, 1, 2, 3, 4, 5, 6]]
+    await fill(store, acme, people)
+    found = await exact(store, acme, width)
+    keys = [{_edge(repr(value), width) for value in person} for person in people]
+    assert sum(found.values()) == sum(min(bound, len(one)) for one in keys)
+    assert found.keys() <= set().union(*keys)
+    assert max(found.values()) <= len(people)
+
+
+async def test_a_user_counts_once_in_the_bin_where_the_engine_s_arithmetic_ends(store):
+    acme = await organization(store)
+    await dataset(store, acme, "real", 3, height="double")
+    await dataset(store, acme, "whole", 3, height="bigint")
+    for name, width, values in (
+        ("real", "7", [1e15 - 1, 1e15 - 3, 1e15 + 1, 1e15 + 3, -1e15 + 3, -1e15, -1e15 - 1]),
+        ("real", "0.7", [1e14 - 0.125, 1e14, 1e14 + 0.25, -1e14, -1e14 + 0.25]),
+        ("whole", "7", [2**63 - 1, 2**63 - 3, 2**63 - 6, 2**63 - 8, -(2**63), -(2**63) + 1, -(2**63) + 5]),
+        ("whole", "0.7", [(2**63 - 1) // 10, (2**63 - 1) // 10 + 1, -(2**63) // 10, -(2**63) // 10 - 1]),
+    ):
+        await fill(store, acme, [[one, other] for one in values for other in values], name)
+        expected = Counter(
+            edge for one in values for other in values for edge in {_edge(repr(one), width), _edge(repr(other), width)}
+        )
+        question = {"dataset": name, "column": "height", "bin_width": width, "where": _between(values)}
+        assert await exact_counts(store, acme, **question) == expected
+
+
+def _between(values) -> str:
+    return f'{{"$$height": {{"$gte": {min(values)!r}, "$lte": {max(values)!r}}}}}'
+
+
+async def test_all_that_comes_from_the_store_is_counts(store):
+    acme = await organization(store)
+    await dataset(store, acme, height="double", sex="text?")
+    await fill(store, acme, [[float(one) for one in range(100)] + [1e300 * one for one in range(9)]] * 50)
+    found = await counted(store, acme, Asking(**(QUESTION | {"bin_width": "50"})))
+    assert len(found.counted) < 20
+
+
+async def test_none_of_a_user_s_bins_is_preferred(store):
+    acme = await organization(store)
+    await dataset(store, acme)
+    await fill(store, acme, [[10, 20]] * 400)
+    assert all(120 < users < 280 for users in (await exact(store, acme, "10")).values())  # Eight standard deviations.
 
 
 # Answers
