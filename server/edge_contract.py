@@ -27,6 +27,7 @@ class Contract:
     prefixes: tuple[str, ...]
     streams: tuple[str, ...]  # to which clients send many messages
     watches: tuple[str, ...]  # to which they send one, and many come back
+    rest_streams: tuple[str, ...]  # documented paths whose answers are streams
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def read_contract(descriptors: Path) -> Contract:
         prefixes=(*_unique(f"/{method.service}/" for method in methods), HEALTH),
         streams=tuple(method.path for method in methods if method.sends_many),
         watches=tuple(method.path for method in watches),
+        rest_streams=tuple(_http_methods([method for method in rest if method.answers_many])),
     )
 
 

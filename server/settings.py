@@ -159,6 +159,12 @@ class Settings(BaseSettings):
         "",
         description="What asapi's callers put before its paths, as https://tasks.example; empty: what each call has.",
     )
+    max_result_mb: float = Field(
+        2048,
+        ge=1,
+        le=1_048_576,
+        description="How large the result of a task may be, in MiB, that is fetched or sent on a stream.",
+    )
     max_unfinished_tasks: int = Field(
         100_000,
         ge=1,

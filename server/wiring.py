@@ -11,6 +11,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from server.core.admission import Admission
+from server.core.arrivals import MAX_RESULT_BYTES
+from server.core.listening import Listening
 from server.core.retention import Policy
 from server.identity.authority import Authority
 from server.identity.callers import Callers
@@ -18,6 +20,7 @@ from server.rest.aircloak import AircloakDoor, AircloakServicer
 from server.rest.aircloak_uploads import MAX_BODY
 from server.rest.asapi import AsapiServicer
 from server.rest.asapi_door import AsapiDoor
+from server.rest.asapi_results import AsapiResultServicer
 from server.rest.health import HealthServicer
 from server.rest.monarc import MonarcServicer
 from server.rest.monarc_door import MonarcDoor
@@ -41,7 +44,13 @@ from server.services.sweeping import Sweeping
 from server.services.tasks import TaskServicer
 from server.services.work import WorkServicer
 from server.store.engine import Store
-from taskhouse.rest.v1 import aircloak_pb2_grpc, asapi_pb2_grpc, monarc_pb2_grpc, rudder_pb2_grpc
+from taskhouse.rest.v1 import (
+    aircloak_pb2_grpc,
+    asapi_pb2_grpc,
+    asapi_results_pb2_grpc,
+    monarc_pb2_grpc,
+    rudder_pb2_grpc,
+)
 from taskhouse.rest.v1 import health_pb2_grpc as rest_health_pb2_grpc
 from taskhouse.v1 import (
     accounts_pb2,
@@ -95,9 +104,13 @@ class Server:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     sweeping: "asyncio.Task[None] | None" = None
 
+    def __post_init__(self) -> None:
+        self.listening = Listening(self.store, self.stopping)
+
     async def start(self, policy: Policy, *, sweep_seconds: float) -> None:
         """Take calls, and sweep what is older than the policy says."""
         await self.grpc.start()
+        self.listening.start()
         self.sweeping = asyncio.create_task(Sweeping(self.store, policy, period_seconds=sweep_seconds).run())
 
     async def stop(self, grace: float) -> None:
@@ -108,6 +121,7 @@ class Server:
             await asyncio.gather(self.sweeping, return_exceptions=True)
         self.stopping.set()  # Work streams end by themselves: their workers come back elsewhere.
         await self.grpc.stop(grace)
+        await self.listening.settled()
         await self.store.close()
 
 
@@ -121,12 +135,14 @@ def build_server(
     strict_filters: bool = False,
     public_url: str = "",
     max_unfinished_tasks: int = 100_000,
+    max_result_bytes: int = MAX_RESULT_BYTES,
     rudder_deprecated: Mapping[int, date] = MappingProxyType({}),
 ) -> Server:
     """Return a server for `address`, a unix socket ("unix:/path"). Start it with `server.grpc.start()`."""
     typed = TypedDoor()
     doors: dict[str, Door] = {
         "taskhouse.rest.v1.AircloakService": AircloakDoor(),
+        "taskhouse.rest.v1.AsapiResultService": AsapiDoor(),
         "taskhouse.rest.v1.AsapiService": AsapiDoor(),
         "taskhouse.rest.v1.MonarcService": MonarcDoor(is_open=not api_key_authentication),
         "taskhouse.rest.v1.RudderService": RudderDoor(),
@@ -146,12 +162,14 @@ def build_server(
         store=store,
         health=health.aio.HealthServicer(),
     )
+    listening = server.listening
     add = server.grpc
     health_pb2_grpc.add_HealthServicer_to_server(server.health, add)
     rest_health_pb2_grpc.add_HealthServiceServicer_to_server(HealthServicer(store), add)
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
     admission = Admission(store, max_unfinished_tasks)
     asapi_pb2_grpc.add_AsapiServiceServicer_to_server(AsapiServicer(store, admission, public_url), add)
+    asapi_results_pb2_grpc.add_AsapiResultServiceServicer_to_server(AsapiResultServicer(store, listening), add)
     monarc = MonarcServicer(store, strict_filters=strict_filters)
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
     rudder_pb2_grpc.add_RudderServiceServicer_to_server(RudderServicer(store, Versions(rudder_deprecated)), add)
@@ -162,11 +180,12 @@ def build_server(
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store, server.stopping), add)
     events_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(store, server.stopping), add)
     organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
-    results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store), add)
+    results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store, listening), add)
     rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(store), add)
     stats_pb2_grpc.add_StatServiceServicer_to_server(StatServicer(store), add)
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping, admission), add)
-    work_pb2_grpc.add_WorkServiceServicer_to_server(WorkServicer(store, server.stopping), add)
+    work = WorkServicer(store, server.stopping, max_result_bytes=max_result_bytes)
+    work_pb2_grpc.add_WorkServiceServicer_to_server(work, add)
     if reflect:
         reflection.enable_server_reflection(_services(), add)
     server.grpc.add_insecure_port(address)

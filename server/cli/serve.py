@@ -19,6 +19,7 @@ from server.store.heads import Heads
 from server.store.opening import open_store
 from server.wiring import build_server
 
+MIB = 1024 * 1024
 READY = "server ready"
 
 
@@ -50,6 +51,7 @@ async def _serve(settings: Settings, path: Path) -> None:
         strict_filters=settings.strict_filters,
         public_url=settings.public_url,
         max_unfinished_tasks=settings.max_unfinished_tasks,
+        max_result_bytes=round(settings.max_result_mb * MIB),
         rudder_deprecated=settings.rudder_deprecated,
     )
     stop = asyncio.Event()

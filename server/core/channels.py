@@ -10,6 +10,7 @@ from typing import NamedTuple
 from server.core.deliveries import SECOND, DeliveryState, Parcel, parcel
 from server.store import channels as store
 from server.store import deliveries
+from server.store.channels import Claim as Claim
 from server.store.channels import Listening as Listening
 from server.store.engine import Tx
 
@@ -38,6 +39,18 @@ class Taken(NamedTuple):
     service: str
     action: str
 
+    @property
+    def claim(self) -> Claim:
+        """Its claim."""
+        return Claim(self.parcel.task_id, self.parcel.claim)
+
+
+class Renewed(NamedTuple):
+    """What still holds."""
+
+    listeners: frozenset[Listening]
+    claims: frozenset[Claim]
+
 
 async def attach(tx: Tx, *, credential_id: str) -> Listening:
     """Give the channel to a new listener."""
@@ -45,39 +58,45 @@ async def attach(tx: Tx, *, credential_id: str) -> Listening:
     return Listening(credential_id, await store.attach(tx, credential_id=credential_id, until=until))
 
 
-async def detach(tx: Tx, *, listener: Listening, claims: Sequence[tuple[str, int]]) -> None:
-    """Note that a listener is gone; what it was getting, as (task id, claim), waits again, for the grace."""
-    if claims:
-        await store.return_claims(tx, claims)
+async def detach(tx: Tx, *, listener: Listening, sent: Sequence[Claim] = (), unsent: Sequence[Claim] = ()) -> None:
+    """Note that a listener is gone; what it was getting and was not sent waits again, for the grace."""
+    await _deliver(tx, sent)
+    await give_back(tx, claims=unsent)
     await store.detach(tx, credential_id=listener.credential_id, generation=listener.generation)
 
 
-async def renew(tx: Tx, *, listeners: Sequence[Listening]) -> set[Listening]:
-    """Note that these listen, and return those that were not replaced."""
-    return set(await store.renew(tx, listeners, until=tx.now + LISTENING_PERIOD))
+async def give_back(tx: Tx, *, claims: Sequence[Claim]) -> None:
+    """Make results available again that were taken and not sent."""
+    if claims:
+        await store.return_claims(tx, claims)
 
 
-async def renew_claims(tx: Tx, *, claims: Sequence[tuple[str, int]]) -> None:
-    """Keep what is being sent, as (task id, claim)."""
-    await store.renew_claims(tx, claims, until=tx.now + CLAIM_PERIOD)
+async def renew(tx: Tx, *, listeners: Sequence[Listening], claims: Sequence[Claim]) -> Renewed:
+    """Note that these listen and that these results are being sent; return those of which that is still so."""
+    return Renewed(
+        frozenset(await store.renew(tx, listeners, until=tx.now + LISTENING_PERIOD) if listeners else ()),
+        frozenset(await store.renew_claims(tx, claims, until=tx.now + CLAIM_PERIOD) if claims else ()),
+    )
 
 
 async def look(tx: Tx, *, since: int) -> Look:
     """Say what there is to do, and who came `since` then."""
-    waiting = await store.waiting(tx)
-    heard = [max(one.since, one.listening_until or 0) for one in waiting]
+    seen = await store.look(tx, since=since - MARGIN)
+    waiting = [one for one in seen if one.kind == "waiting"]
+    heard = [max(one.number or 0, one.listening_until or 0) for one in waiting]
     return Look(
         now=tx.now,
         waiting=frozenset(one.credential_id for one in waiting),
-        attached=await store.attached_since(tx, since - MARGIN),
+        attached=[Listening(one.credential_id, one.number or 0) for one in seen if one.kind == "attached"],
         discard_time=min(heard) + GRACE if heard else None,
-        return_time=await store.first_claim_end(tx),
+        return_time=next((one.number for one in seen if one.kind == "claimed"), None),
     )
 
 
-async def take(tx: Tx, *, wishes: Mapping[Listening, int]) -> dict[Listening, list[Taken]]:
-    """Take results for listeners, at most so many for each, in the order in which they became available."""
-    kept = await store.keep(tx, list(wishes))
+async def serve(tx: Tx, *, sent: Sequence[Claim], wishes: Mapping[Listening, int]) -> dict[Listening, list[Taken]]:
+    """Note what was sent, and take results for listeners, at most so many for each, the longest available first."""
+    await _deliver(tx, sent)
+    kept = await store.keep(tx, list(wishes)) if wishes else []
     left = {listener.credential_id: wishes[listener] for listener in kept}
     ready = []
     for one in await store.ready(tx, kept, most=MAX_TAKEN) if kept else ():
@@ -86,25 +105,30 @@ async def take(tx: Tx, *, wishes: Mapping[Listening, int]) -> dict[Listening, li
             ready.append(one)
     if not ready:
         return {}
-    claimed = {
-        one.task_id: one for one in await store.take(tx, [one.task_id for one in ready], until=tx.now + CLAIM_PERIOD)
-    }
-    of = {listener.credential_id: listener for listener in kept}
+    found = await store.take(tx, [one.task_id for one in ready], until=tx.now + CLAIM_PERIOD)
+    claimed = {one.task_id: one for one in found}
+    listeners = {listener.credential_id: listener for listener in kept}
     taken: dict[Listening, list[Taken]] = {}
     for one in ready:
-        if found := claimed.get(one.task_id):
-            taken.setdefault(of[one.credential_id], []).append(Taken(parcel(found), one.service, one.action))
+        if one.task_id in claimed:
+            mine = taken.setdefault(listeners[one.credential_id], [])
+            mine.append(Taken(parcel(claimed[one.task_id]), one.service, one.action))
     return taken
 
 
-async def discard(tx: Tx) -> int:
-    """Discard some results that nobody heard within the grace, and return how many."""
+async def tidy(tx: Tx) -> int:
+    """Make available again what was claimed by processes that have died; discard what nobody heard within the grace.
+
+    Return how many results that changed. There may be more.
+    """
+    returned = await store.return_expired(tx)
     unheard = await store.unheard(tx, since=tx.now - GRACE, most=MAX_DISCARDED)
     if unheard:
         await deliveries.end(tx, unheard, state=DeliveryState.DISCARDED, retrieved=False)
-    return len(unheard)
+    return returned + len(unheard)
 
 
-async def return_expired(tx: Tx) -> int:
-    """Make available again what was claimed by processes that have died, and return how much that is."""
-    return await store.return_expired(tx)
+async def _deliver(tx: Tx, sent: Sequence[Claim]) -> None:
+    held = await deliveries.claimed(tx, sent) if sent else []
+    if held:
+        await deliveries.end(tx, held, state=DeliveryState.DELIVERED, retrieved=False)

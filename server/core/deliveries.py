@@ -22,7 +22,6 @@ CHUNK_BYTES = 1024 * 1024  # of every part of a large result but its last
 INLINE_BYTES = 64 * 1024  # So much is kept beside the delivery, and costs no row of its own.
 CLAIM_PERIOD = 30 * SECOND
 REMOVED_CHUNKS = 8  # in one transaction
-MAX_CONSUMED = 10_000  # in one call
 JSON = "application/json"
 FAILURE = b'{"success": false, "error": "Task did not complete successfully."}'
 
@@ -54,6 +53,14 @@ LAW: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
 """From each state, the states that may follow."""
 
 
+class Description(NamedTuple):
+    """What a result is."""
+
+    size: int  # bytes
+    content_type: str
+    filename: str | None
+
+
 class Parcel(NamedTuple):
     """A claimed result: `chunks` whole parts, which are read one by one, and the rest."""
 
@@ -61,9 +68,7 @@ class Parcel(NamedTuple):
     claim: int
     attempt: int
     chunks: int
-    size: int  # bytes in all
-    content_type: str
-    filename: str | None
+    what: Description
     rest: bytes
     failed: bool  # The task ended badly, and this tells so.
 
@@ -80,9 +85,20 @@ async def claim(tx: Tx, *, caller: Caller, task_id: str) -> Parcel:
     until = tx.now + CLAIM_PERIOD
     found = await store.claim(tx, task_id=task_id, credential_id=caller.credential_id, until=until)
     if found is None:
-        state = await store.state(tx, task_id=task_id, credential_id=caller.credential_id)
-        raise ResultClaimed(task_id) if state == DeliveryState.CLAIMED else ResultNotFound(task_id)
+        there = await store.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
+        raise ResultClaimed(task_id) if there and there.state == DeliveryState.CLAIMED else ResultNotFound(task_id)
     return parcel(found)
+
+
+async def describe(tx: Tx, *, caller: Caller, task_id: str) -> Description:
+    """Say what a download would bring, now or once another has failed. Raises ResultNotFound."""
+    if is_id(task_id):
+        found = await store.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
+        if found and found.state in (DeliveryState.AVAILABLE, DeliveryState.CLAIMED):
+            if found.failed:
+                return Description(len(FAILURE), JSON, None)
+            return Description(found.size, found.content_type, found.filename)
+    raise ResultNotFound(task_id)
 
 
 async def renew(tx: Tx, *, task_id: str, claim: int) -> bool:
@@ -104,9 +120,14 @@ async def deliver(tx: Tx, *, claims: Sequence[tuple[str, int]], retrieved: bool)
     return [task_id in done for task_id, _ in claims]
 
 
-async def chunk(tx: Tx, *, task_id: str, attempt: int, number: int) -> bytes | None:
-    """Return a part of a claimed result, from 1; None if it is gone, as somebody said that he has the result."""
-    return await store.chunk(tx, task_id=task_id, attempt=attempt, number=number)
+async def part(tx: Tx, *, parcel: Parcel, number: int) -> bytes:
+    """Return a part of a claimed result, from 1. Raises ResultNotFound: somebody said that he has it already."""
+    if number > parcel.chunks:
+        return parcel.rest
+    data = await store.chunk(tx, task_id=parcel.task_id, attempt=parcel.attempt, number=number)
+    if data is None:
+        raise ResultNotFound(parcel.task_id)
+    return data
 
 
 async def consume(tx: Tx, *, caller: Caller, task_ids: Sequence[str]) -> None:
@@ -130,15 +151,14 @@ async def remove_chunks(tx: Tx) -> bool:
 def parcel(found: Claimed) -> Parcel:
     """Return what is sent for a claimed delivery."""
     if found.failed:
-        return Parcel(found.task_id, found.claim, 0, 0, len(FAILURE), JSON, None, FAILURE, failed=True)
+        what = Description(len(FAILURE), JSON, None)
+        return Parcel(found.task_id, found.claim, 0, 0, what, FAILURE, failed=True)
     return Parcel(
         task_id=found.task_id,
         claim=found.claim,
         attempt=found.attempt,
         chunks=found.chunks,
-        size=found.size,
-        content_type=found.content_type,
-        filename=found.filename,
+        what=Description(found.size, found.content_type, found.filename),
         rest=found.rest or b"",
         failed=False,
     )

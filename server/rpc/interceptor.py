@@ -68,7 +68,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
         known = _Method(self, method, self._decoder(method, handler.request_deserializer))
         kind = next(kind for kind in _HANDLERS if getattr(handler, kind))
         wrap = self._unary if kind == "unary_unary" else self._stream
-        return _HANDLERS[kind](wrap(known, getattr(handler, kind)), None, handler.response_serializer)
+        serialise = handler.response_serializer if kind == "unary_unary" else _or_bytes(handler.response_serializer)
+        return _HANDLERS[kind](wrap(known, getattr(handler, kind)), None, serialise)
 
     def _decoder(self, method: str, deserialise: Any) -> Callable[[bytes], Message]:
         most = self._max_bytes.get(method, MAX_MESSAGE_BYTES)
@@ -129,6 +130,11 @@ class Interceptor(grpc.aio.ServerInterceptor):
             watch.cancel()
             task.cancel()
             await asyncio.gather(task, watch, return_exceptions=True)
+
+
+def _or_bytes(serialise: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Let bytes through as they are: what is no message cuts a stream visibly; see rest/streams.py."""
+    return lambda reply: reply if isinstance(reply, bytes) else serialise(reply)
 
 
 async def _decoded(raw: AsyncIterator[bytes], decode: Callable[[bytes], Message]) -> AsyncIterator[Message]:

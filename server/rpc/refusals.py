@@ -5,9 +5,11 @@ alone.
 """
 
 import json
+from contextlib import suppress
 from typing import NoReturn
 
 import grpc
+import grpc.aio
 import orjson
 
 from server.rpc.door import Context
@@ -32,13 +34,13 @@ async def refuse(
     text = to_spaced_json(body) if spaced else to_ascii_json(body, indented=indented)
     if len(text) > MAX_BODY_BYTES:
         raise ValueError(f"a refusal of {len(text)} bytes does not fit in a header")
-    await context.send_initial_metadata(
-        [
-            ("x-taskhouse-status", str(status)),
-            ("x-taskhouse-body", text.replace("~", "~0").replace("\n", "~1")),  # edge.lua reads it back.
-            *((k.replace("_", "-"), v) for k, v in headers.items()),
-        ]
-    )
+    metadata = [
+        ("x-taskhouse-status", str(status)),
+        ("x-taskhouse-body", text.replace("~", "~0").replace("\n", "~1")),  # edge.lua reads it back.
+        *((k.replace("_", "-"), v) for k, v in headers.items()),
+    ]
+    with suppress(grpc.aio.UsageError):  # The answer has begun, and was cut; see rest/streams.py.
+        await context.send_initial_metadata(metadata)
     await context.abort(code, "")
 
 

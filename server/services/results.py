@@ -1,6 +1,11 @@
 """ResultService."""
 
-from server.core import results
+from google.rpc import code_pb2
+
+from server.core import deliveries, results
+from server.core.channels import Taken
+from server.core.errors import invalid
+from server.core.listening import Listening
 from server.core.results import Result
 from server.rpc.door import Context, current_caller
 from server.services.times import timestamp
@@ -8,12 +13,17 @@ from server.store.engine import Store
 from taskhouse.v1 import results_pb2 as pb
 from taskhouse.v1 import results_pb2_grpc
 
+IDLE_SECONDS = 60.0  # Between two looks at a listener to whom nothing is to be sent.
+MAX_ACKNOWLEDGED = 10_000
+FAILED = "Task did not complete successfully."
+
 
 class ResultServicer(results_pb2_grpc.ResultServiceServicer):
     """Serves results to their organization."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, listening: Listening) -> None:
         self._store = store
+        self._listening = listening
 
     async def GetResult(self, request: pb.GetResultRequest, context: Context) -> pb.Result:  # noqa: ARG002, N802 - as generated.
         """Return one result."""
@@ -32,6 +42,43 @@ class ResultServicer(results_pb2_grpc.ResultServiceServicer):
         return pb.ListResultsResponse(
             results=map(_result_to_proto, page.items), next_page_token=page.next_page_token, total_size=total
         )
+
+    async def Stream(self, request: pb.StreamRequest, context: Context) -> None:  # type: ignore[override]  # noqa: ARG002, N802 - as generated.
+        """Send results as they are published."""
+        await context.send_initial_metadata(())  # So that the client knows that it listens.
+        async with self._listening.listen(current_caller().credential_id, acknowledges=True) as listener:
+            while True:
+                if taken := await listener.next(IDLE_SECONDS):
+                    for number in range(1, taken.parcel.parts + 1):
+                        data = await self._store.read(deliveries.part, parcel=taken.parcel, number=number)
+                        await context.write(_part(taken, number, data))
+                    listener.is_sent(taken)
+
+    async def AcknowledgeResults(  # noqa: N802 - as generated.
+        self,
+        request: pb.AcknowledgeResultsRequest,
+        context: Context,  # noqa: ARG002 - as generated.
+    ) -> pb.AcknowledgeResultsResponse:
+        """Note that the client has results."""
+        if not 1 <= len(request.task_ids) <= MAX_ACKNOWLEDGED:
+            raise invalid("task_ids", f"must be 1 to {MAX_ACKNOWLEDGED}")
+        task_ids = list(request.task_ids)
+        await self._store.write_guarded(deliveries.consume, caller=current_caller(), task_ids=task_ids)
+        self._listening.acknowledged(task_ids)
+        return pb.AcknowledgeResultsResponse()
+
+
+def _part(taken: Taken, number: int, data: bytes) -> pb.StreamResponse:
+    parcel = taken.parcel
+    part = pb.StreamResponse(
+        task_id=parcel.task_id, service=taken.service, action=taken.action, part=number, part_count=parcel.parts
+    )
+    if parcel.failed:
+        part.error.code, part.error.message = code_pb2.UNKNOWN, FAILED
+    else:
+        part.content_type, part.filename = parcel.what.content_type, parcel.what.filename or ""
+        part.size, part.data = parcel.what.size, data
+    return part
 
 
 def _result_to_proto(result: Result) -> pb.Result:

@@ -4,7 +4,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import BigInteger, Integer, String, and_, bindparam, exists, func, insert, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    String,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, table_of
@@ -30,12 +44,13 @@ CHANNELS = table_of(ChannelRow)
 _H, _D, _T = CHANNELS.c, DELIVERIES.c, TASKS.c
 
 
-class Waiting(NamedTuple):
-    """A channel with results that wait to be sent."""
+class Seen(NamedTuple):
+    """What there is: a channel with results that wait, a listener that came lately, or claims."""
 
+    kind: str  # waiting, attached or claimed
     credential_id: str
-    since: int  # when the first of them became available
-    listening_until: int | None  # None: nobody ever listened
+    number: int | None  # since when the first result waits; the listener's generation; when the first claim ends
+    listening_until: int | None  # of a channel with results; None: nobody ever listened
 
 
 class Listening(NamedTuple):
@@ -43,6 +58,13 @@ class Listening(NamedTuple):
 
     credential_id: str
     generation: int
+
+
+class Claim(NamedTuple):
+    """A result that somebody is getting."""
+
+    task_id: str
+    claim: int
 
 
 class Ready(NamedTuple):
@@ -84,17 +106,24 @@ _RENEW = Query(
     update(CHANNELS).where(_THEIRS).values(listening_until=_UNTIL).returning(_H.credential_id, _H.generation),
     Listening,
 )
-_ATTACHED_SINCE = Query(select(_H.credential_id, _H.generation).where(_H.attach_time >= bindparam("since")), Listening)
 _LAST_HEARD = (
     select(_H.listening_until).where(_H.credential_id == _D.credential_id).correlate(DELIVERIES).scalar_subquery()
 )
-_WAITING = Query(
-    select(_D.credential_id, func.min(_D.available_time), _LAST_HEARD)
-    .where(text(ON_CHANNELS))
-    .group_by(_D.credential_id),
-    Waiting,
+_NO_NUMBER = literal_column("0")
+_LOOK = Query(
+    union_all(
+        select(literal_column("'waiting'"), _D.credential_id, func.min(_D.available_time), _LAST_HEARD)
+        .where(text(ON_CHANNELS))
+        .group_by(_D.credential_id),
+        select(literal_column("'attached'"), _H.credential_id, _H.generation, _NO_NUMBER).where(
+            _H.attach_time >= bindparam("since", type_=BigInteger)
+        ),
+        select(literal_column("'claimed'"), literal_column("''"), func.min(_D.claim_until), _NO_NUMBER).where(
+            text(CLAIMED)
+        ),
+    ),
+    Seen,
 )
-_FIRST_CLAIM_END = Query(select(func.min(_D.claim_until)).where(text(CLAIMED)), _Generation)
 _READY = Query(
     select(_D.task_id, _D.credential_id, _T.service, _T.action)
     .select_from(
@@ -125,7 +154,9 @@ _TAKE = Query(
 )
 _CLAIMS = records("claims", task_id=String, claim=Integer)
 _IN_CLAIMS = (_D.task_id == _CLAIMS.c.task_id, _D.claim == _CLAIMS.c.claim, _D.state == "CLAIMED")
-_RENEW_CLAIMS = Command(update(DELIVERIES).where(*_IN_CLAIMS).values(claim_until=_UNTIL))
+_RENEW_CLAIMS = Query(
+    update(DELIVERIES).where(*_IN_CLAIMS).values(claim_until=_UNTIL).returning(_D.task_id, _D.claim), Claim
+)
 _RETURN_CLAIMS = Command(update(DELIVERIES).where(*_IN_CLAIMS).values(state="AVAILABLE", available_time=_NOW))
 _RETURN_EXPIRED = Command(
     update(DELIVERIES).where(text(CLAIMED), _D.claim_until <= _NOW).values(state="AVAILABLE", available_time=_NOW)
@@ -164,20 +195,9 @@ async def renew(tx: Tx, listeners: Sequence[Listening], *, until: int) -> list[L
     return await tx.all(_RENEW, listeners=_listed(listeners), until=until)
 
 
-async def attached_since(tx: Tx, since: int) -> list[Listening]:
-    """Return the listeners that came since then and are the newest of their channels."""
-    return await tx.all(_ATTACHED_SINCE, since=since)
-
-
-async def waiting(tx: Tx) -> list[Waiting]:
-    """Return the channels with results that may be sent, and since when those wait."""
-    return await tx.all(_WAITING)
-
-
-async def first_claim_end(tx: Tx) -> int | None:
-    """Return when the first claim ends, unless it is renewed."""
-    found = await tx.one(_FIRST_CLAIM_END)
-    return found.value if found else None
+async def look(tx: Tx, *, since: int) -> list[Seen]:
+    """Return what waits, what is claimed, and which listeners came since then and are the newest of their channels."""
+    return await tx.all(_LOOK, since=since)
 
 
 async def keep(tx: Tx, listeners: Sequence[Listening]) -> list[Listening]:
@@ -195,13 +215,13 @@ async def take(tx: Tx, task_ids: Sequence[str], *, until: int) -> list[Claimed]:
     return await tx.all(_TAKE, tasks=_json([{"task_id": task_id} for task_id in task_ids]), until=until)
 
 
-async def renew_claims(tx: Tx, claims: Sequence[tuple[str, int]], *, until: int) -> None:
-    """Keep those of these (task id, claim) that are held."""
-    await tx.run(_RENEW_CLAIMS, claims=_claims(claims), until=until)
+async def renew_claims(tx: Tx, claims: Sequence[Claim], *, until: int) -> list[Claim]:
+    """Keep those of these claims that are held, and return them."""
+    return await tx.all(_RENEW_CLAIMS, claims=_claims(claims), until=until)
 
 
-async def return_claims(tx: Tx, claims: Sequence[tuple[str, int]]) -> None:
-    """Make those of these (task id, claim) that are held available again."""
+async def return_claims(tx: Tx, claims: Sequence[Claim]) -> None:
+    """Make those of these that are held available again."""
     await tx.run(_RETURN_CLAIMS, claims=_claims(claims), now=tx.now)
 
 
@@ -219,8 +239,8 @@ def _listed(listeners: Sequence[Listening]) -> str:
     return _json([one._asdict() for one in listeners])
 
 
-def _claims(claims: Sequence[tuple[str, int]]) -> str:
-    return _json([{"task_id": task_id, "claim": claim} for task_id, claim in claims])
+def _claims(claims: Sequence[Claim]) -> str:
+    return _json([one._asdict() for one in claims])
 
 
 def _json(values: Sequence[object]) -> str:

@@ -163,8 +163,14 @@ class Leftover(NamedTuple):
     attempt: int
 
 
-class _State(NamedTuple):
-    value: str
+class InStore(NamedTuple):
+    """What there is to say of a stored result."""
+
+    state: str
+    failed: int
+    size: int
+    content_type: str
+    filename: str | None
 
 
 class _Data(NamedTuple):
@@ -267,11 +273,11 @@ _CLAIM = Query(
     .returning(*(_D[name] for name in Claimed._fields)),
     Claimed,
 )
-_STATE = Query(
-    select(_D.state).where(
+_IN_STORE = Query(
+    select(*(_D[name] for name in InStore._fields)).where(
         _D.task_id == bindparam("task_id"), _D.credential_id == bindparam("credential_id"), _D.retrieval == "asstore"
     ),
-    _State,
+    InStore,
 )
 _RENEW = Command(update(DELIVERIES).where(*_IN_CLAIM).values(claim_until=_UNTIL))
 _GIVE_BACK = Command(update(DELIVERIES).where(*_IN_CLAIM).values(state="AVAILABLE", available_time=_NOW))
@@ -367,10 +373,9 @@ async def claim(tx: Tx, *, task_id: str, credential_id: str, until: int) -> Clai
     return await tx.one(_CLAIM, of_task=task_id, of_credential=credential_id, now=tx.now, until=until)
 
 
-async def state(tx: Tx, *, task_id: str, credential_id: str) -> str | None:
-    """Return the state of a stored result of this credential."""
-    found = await tx.one(_STATE, task_id=task_id, credential_id=credential_id)
-    return found.value if found else None
+async def in_store(tx: Tx, *, task_id: str, credential_id: str) -> InStore | None:
+    """Return what there is to say of the result of this credential's task, if it is to be stored."""
+    return await tx.one(_IN_STORE, task_id=task_id, credential_id=credential_id)
 
 
 async def renew(tx: Tx, *, task_id: str, claim: int, until: int) -> bool:

@@ -6,17 +6,19 @@
 
     @worker.action("fetch-data")
     def fetch_data(task: Task) -> Result:
-        return Result.histogram([("calls", None, 40)])
+        return Result.json({"sms": []})
 
-`taskhouse work --module pkg.mod:worker` runs it. An action runs in a thread of its own. It returns a Result, or is a
-generator that yields several; raising fails the attempt, and the task is tried again later. A task may be started more
-than once, but only one attempt's outcome is accepted.
+`taskhouse work --module pkg.mod:worker` runs it. An action runs in a thread of its own. It returns a Result:
+Result.json or Result.bytes for tasks whose result is fetched or sent on a stream, Result.histogram for those with pages;
+those may also yield several. Raising fails the attempt, and the task is tried again later. A task may be started more than once,
+but only one attempt's outcome is accepted.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import BinaryIO, NamedTuple, Protocol
 
 import orjson
 
@@ -25,6 +27,8 @@ from taskhouse.v1 import datasets_pb2, results_pb2
 MAX_RESULT_BYTES = 400 * 1024  # as the JSON that the house keeps
 MAX_LABEL = 200
 MAX_TEXT = 2000
+CHUNK_BYTES = 1024 * 1024  # of the parts in which bytes are sent
+_CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+[ -~]{0,100}", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9_-]{1,63}")
 
 
@@ -58,11 +62,66 @@ class Counts(NamedTuple):
     exceptions: list[ExceptionCount]
 
 
+Data = bytes | Iterable[bytes] | BinaryIO
+"""The bytes of a result: all of them, in pieces, or a file that is open for reading."""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Any bytes as a result. Pieces and files are read while they are sent, and only once."""
+
+    data: Data
+    content_type: str
+    filename: str
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes in parts of CHUNK_BYTES; the last one has at most that many, and may be empty."""
+        waiting = bytearray()
+        for piece in self._pieces():
+            start = 0
+            while len(waiting) + len(piece) - start > CHUNK_BYTES:
+                end = start + CHUNK_BYTES - len(waiting)
+                waiting += memoryview(piece)[start:end]
+                yield bytes(waiting)
+                waiting.clear()
+                start = end
+            waiting += memoryview(piece)[start:]
+        yield bytes(waiting)
+
+    def _pieces(self) -> Iterable[bytes]:
+        if isinstance(self.data, bytes | bytearray | memoryview):
+            return [bytes(self.data)]
+        if hasattr(self.data, "read"):
+            return iter(partial(self.data.read, CHUNK_BYTES), b"")
+        return self.data
+
+
 @dataclass(frozen=True)
 class Result:
     """One outcome to publish."""
 
-    content: results_pb2.Histogram
+    content: results_pb2.Histogram | Bytes
+
+    @staticmethod
+    def json(content: object) -> "Result":
+        """Return what `json` can say, for tasks whose results are no pages. Raises BadResult."""
+        try:
+            return Result.bytes(orjson.dumps(content), "application/json")
+        except TypeError as error:
+            raise BadResult(f"not JSON: {error}") from error
+
+    @staticmethod
+    def bytes(data: Data, content_type: str = "application/octet-stream", filename: str = "") -> "Result":
+        """Return any bytes, for tasks whose results are no pages: as they are, or, if they are many, in pieces that an
+        iterator yields, or as a file that is open for reading. Raises BadResult.
+        """  # noqa: D205 - one sentence.
+        if isinstance(data, str) or not (isinstance(data, Iterable) or hasattr(data, "read")):
+            raise BadResult(f"the data must be bytes, pieces of bytes or a file, not {type(data).__name__}")
+        if not _CONTENT_TYPE.fullmatch(content_type):
+            raise BadResult(f"{content_type!r} is no content type")
+        if len(filename) > MAX_LABEL or not filename.isprintable():
+            raise BadResult(f"a file's name must have at most {MAX_LABEL} printable characters")
+        return Result(Bytes(data, content_type, filename))
 
     @staticmethod
     def histogram(

@@ -15,7 +15,9 @@ log = logging.getLogger("taskhouse.worker")
 MAX_REPORTS = 1000  # A message has at most this many, and about this size at most: the house takes 4 MiB.
 MAX_REPORTS_BYTES = 2 * 1024 * 1024
 MAX_WAITING = 2000  # Reports that wait for their acknowledgement; with more, actions wait.
+MAX_WAITING_BYTES = 8 * 1024 * 1024  # As above: of results.
 LEASE_ENDED = "LEASE_ENDED"
+RESULTS = ("publication", "chunk")  # After these the lease goes on.
 
 Name = tuple[str, int]
 """A lease: task id and attempt."""
@@ -65,11 +67,12 @@ class Ledger:
         self.held: dict[Name, Held] = {}
         self._unsent: deque[pb.Report] = deque()
         self._unacknowledged: deque[pb.Report] = deque()  # sent on this connection, in their order
+        self._waiting_bytes = 0  # of results, in both
 
     def report(self, held: Held, *reports: pb.Report) -> None:
         """Say something about a lease. Raises LeaseLost."""
         with self.changed:
-            self.changed.wait_for(lambda: held.lost or len(self._unsent) + len(self._unacknowledged) < MAX_WAITING)
+            self.changed.wait_for(lambda: held.lost or self._has_room())
             if held.lost or held.over:
                 raise LeaseLost
             self.say(held, *reports)
@@ -78,7 +81,8 @@ class Ledger:
         """Say something about a lease, without waiting for room."""
         for report in reports:
             report.lease.CopyFrom(held.lease)
-            held.over = held.over or not report.HasField("publication")
+            held.over = held.over or report.WhichOneof("outcome") not in RESULTS
+            self._waiting_bytes += _bytes_of(report)
         self._unsent.extend(reports)
         self.changed.notify_all()
 
@@ -102,7 +106,8 @@ class Ledger:
         """Go on with the session; if it is another than before, everything that was held is lost."""
         if session_id != self.session_id:
             self.lose(list(self.held))
-            self._unsent.clear()
+            self._drop(self._unsent)
+            self._unsent = deque()
             self.session_id = session_id
         self.changed.notify_all()
 
@@ -118,6 +123,7 @@ class Ledger:
         for name in lost:
             self.held.pop(name).lost = True
         if lost:
+            self._drop(report for report in self._unsent if _name(report.lease) in lost)
             self._unsent = deque(report for report in self._unsent if _name(report.lease) not in lost)
         self.changed.notify_all()
 
@@ -136,6 +142,7 @@ class Ledger:
             if not self._unacknowledged or _name(self._unacknowledged[0].lease) != name:
                 raise ProtocolBroken("an acknowledgement of what was not reported")
             report = self._unacknowledged.popleft()
+            self._drop([report])
             if held := self.held.get(name):
                 self._settle(held, report, acknowledgement.refusal)
         self.changed.notify_all()
@@ -145,13 +152,24 @@ class Ledger:
         if refusal == LEASE_ENDED:
             log.info("lease ended task=%s attempt=%d outcome=%s", *held.name, outcome)
             self.lose([held.name])
-        elif not refusal and outcome != "publication":
+        elif not refusal and outcome not in RESULTS:
             log.info("task=%s attempt=%d outcome=%s ms=%.0f", *held.name, outcome, held.milliseconds)
             del self.held[held.name]
-        elif refusal and outcome == "publication" and not held.lost:
+        elif refusal and outcome in RESULTS and not held.lost:
             # A completion that follows is refused as well. It may be on its way, so this cannot take its place.
             held.lost = True
             self.say(held, pb.Report(failure=pb.Failure(error=f"The house refused a result: {refusal}.")))
+
+    def _has_room(self) -> bool:
+        reports = len(self._unsent) + len(self._unacknowledged)
+        return reports < MAX_WAITING and self._waiting_bytes < MAX_WAITING_BYTES
+
+    def _drop(self, reports: Iterable[pb.Report]) -> None:
+        self._waiting_bytes -= sum(map(_bytes_of, reports))
+
+
+def _bytes_of(report: pb.Report) -> int:
+    return len(report.chunk.data) + len(report.publication.bytes.data)
 
 
 def _name(lease: pb.LeaseName) -> Name:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 import grpc
 
 from server.worker.houses import House, HouseAway, WorkerRefused
-from server.worker.kit import Action, BadResult, LeaseLost, Result, Worker
+from server.worker.kit import Action, BadResult, Bytes, LeaseLost, Result, Worker
 from server.worker.ledger import Held, Ledger, ProtocolBroken
 from server.worker.threads import Threads
 from taskhouse.v1 import datasets_pb2, datasets_pb2_grpc, work_pb2_grpc
@@ -250,13 +250,30 @@ class Session:
     def _publish(self, held: Held, outcome: object) -> None:
         completion = pb.Report(completion=pb.Completion())
         if isinstance(outcome, Result):
-            self._ledger.report(held, _publication(outcome, 1), completion)
+            self._ledger.report(held, self._last_of(held, outcome, 1), completion)
         elif isinstance(outcome, Iterator):
             for number, result in enumerate(outcome, start=1):
-                self._ledger.report(held, _publication(result, number))
+                self._ledger.report(held, self._last_of(held, result, number))
             self._ledger.report(held, completion)
         else:
             raise BadResult(f"the action returned {type(outcome).__name__}, not a Result")
+
+    def _last_of(self, held: Held, result: object, number: int) -> pb.Report:
+        """Send the chunks of a result, if it is so large, and return what publishes it."""
+        if not isinstance(result, Result):
+            raise BadResult(f"the action yielded {type(result).__name__}, not a Result")
+        if not isinstance(result.content, Bytes):
+            return pb.Report(publication=pb.Publication(number=number, histogram=result.content))
+        chunks = result.content.chunks()
+        count, last = 0, next(chunks)
+        for chunk in chunks:
+            count += 1
+            self._ledger.report(held, pb.Report(chunk=pb.Chunk(number=count, data=last)))
+            last = chunk
+        content = pb.Bytes(
+            data=last, chunk_count=count, content_type=result.content.content_type, filename=result.content.filename
+        )
+        return pb.Report(publication=pb.Publication(number=number, bytes=content))
 
     def _fail(self, held: Held, error: BaseException) -> None:
         log.warning("attempt failed task=%s attempt=%d", *held.name, exc_info=error)
@@ -306,12 +323,6 @@ def _joined(workers: Sequence[Worker]) -> dict[tuple[str, str], Action]:
                 raise WorkerRefused(f"there are two actions {worker.service}/{slug}")
             actions[worker.service, slug] = action
     return actions
-
-
-def _publication(result: object, number: int) -> pb.Report:
-    if not isinstance(result, Result):
-        raise BadResult(f"the action yielded {type(result).__name__}, not a Result")
-    return pb.Report(publication=pb.Publication(number=number, histogram=result.content))
 
 
 def _text(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from server.core import channels, deliveries, reports, tasks, work
 from server.core.arrivals import Bytes, Chunk
-from server.core.deliveries import CHUNK_BYTES, FAILURE, INLINE_BYTES, LAW, DeliveryState
+from server.core.deliveries import CHUNK_BYTES, FAILURE, INLINE_BYTES, LAW, DeliveryState, Description
 from server.core.errors import ResultClaimed, ResultNotFound
 from server.core.reports import Ending, Failure, Heard, Publication, Report
 from server.core.tasks import TaskState
@@ -50,8 +50,8 @@ async def test_a_result_is_claimed_delivered_and_gone(store, rows):
     caller, asked = await published(store)
     assert (await status(store, caller, asked.id)).delivery == DeliveryState.AVAILABLE
     parcel = await claim(store, caller, asked.id)
-    assert (parcel.rest, parcel.chunks, parcel.size) == (b"abc", 0, 3)
-    assert (parcel.content_type, parcel.filename, parcel.failed) == ("text/plain", "a.txt", False)
+    assert (parcel.rest, parcel.chunks, parcel.what.size) == (b"abc", 0, 3)
+    assert (parcel.what, parcel.failed) == (Description(3, "text/plain", "a.txt"), False)
     with pytest.raises(ResultClaimed):
         await claim(store, caller, asked.id)
     name = [(asked.id, parcel.claim)]
@@ -76,12 +76,9 @@ async def test_another_credential_and_unknown_ids_find_nothing(store):
 async def test_chunks_come_out_as_they_went_in_and_are_removed(store, rows, size):
     caller, asked = await published(store, b"z" * size, WHOLE, WHOLE)
     parcel = await claim(store, caller, asked.id)
-    parts = [
-        await store.read(deliveries.chunk, task_id=asked.id, attempt=parcel.attempt, number=number)
-        for number in range(1, parcel.chunks + 1)
-    ]
-    assert b"".join(parts) + parcel.rest == WHOLE + WHOLE + b"z" * size
-    assert parcel.size == 2 * CHUNK_BYTES + size
+    parts = [await store.read(deliveries.part, parcel=parcel, number=number) for number in range(1, parcel.parts + 1)]
+    assert b"".join(parts) == WHOLE + WHOLE + b"z" * size
+    assert parcel.what.size == 2 * CHUNK_BYTES + size
     await store.write_guarded(deliveries.deliver, claims=[(asked.id, parcel.claim)], retrieved=True)
     await removed(store, rows)
 
@@ -126,7 +123,7 @@ async def test_what_is_said_twice_is_kept_once(store, rows):
     assert await worker.report(*said) == [""] * 4
     assert await worker.report(*said) == [""] * 4
     assert (await rows("SELECT count(*) FROM chunks")) == [(1,)]
-    assert (await claim(store, caller, asked.id)).size == CHUNK_BYTES + 1
+    assert (await claim(store, caller, asked.id)).what.size == CHUNK_BYTES + 1
 
 
 async def test_another_attempt_starts_over_and_what_the_first_left_is_removed(store, rows):
@@ -214,7 +211,7 @@ async def test_that_a_task_ended_badly_can_be_had_once(store, ended):
                 await store.write_guarded(later, 60 * attempt + 30, work.sweep)
                 worker = await Worker.seated(store)
     parcel = await claim(store, caller, asked.id)
-    assert (parcel.rest, parcel.failed, parcel.content_type) == (FAILURE, True, "application/json")
+    assert (parcel.rest, parcel.failed, parcel.what.content_type) == (FAILURE, True, "application/json")
     await store.write_guarded(deliveries.deliver, claims=[(asked.id, parcel.claim)], retrieved=True)
     with pytest.raises(ResultNotFound):
         await claim(store, caller, asked.id)
@@ -264,7 +261,7 @@ async def attached(store, caller) -> channels.Listening:
 
 
 async def taken(store, listener, after: float = 0, most: int = 10) -> list[channels.Taken]:
-    found = await store.write_guarded(later, after, channels.take, wishes={listener: most})
+    found = await store.write_guarded(later, after, channels.serve, sent=[], wishes={listener: most})
     return found.get(listener, [])
 
 
@@ -277,8 +274,7 @@ async def test_a_listener_gets_each_result_once(store, elsewhere):
     [one] = await taken(elsewhere, listener)
     assert (one.parcel.task_id, one.parcel.rest, one.action) == (asked.id, b"abc", "fetch-data")
     assert await taken(elsewhere, listener) == []
-    claims = [(asked.id, one.parcel.claim)]
-    assert await store.write_guarded(deliveries.deliver, claims=claims, retrieved=False) == [True]
+    assert await store.write_guarded(channels.serve, sent=[one.claim], wishes={}) == {}
     found = await status(store, caller, asked.id)
     assert (found.delivery, found.retrieved) == (DeliveryState.DELIVERED, 0)
     await store.write_guarded(deliveries.consume, caller=caller, task_ids=[asked.id])
@@ -291,16 +287,16 @@ async def test_a_replaced_listener_gets_nothing_more(store):
     second = await attached(store, caller)
     assert second.generation == first.generation + 1
     assert await taken(store, first) == []
-    assert await store.write_guarded(channels.renew, listeners=[first, second]) == {second}
-    await store.write_guarded(channels.detach, listener=first, claims=[])
-    assert await store.write_guarded(later, 20, channels.discard) == 0
+    assert await store.write_guarded(channels.renew, listeners=[first, second], claims=[]) == ({second}, set())
+    await store.write_guarded(channels.detach, listener=first)
+    assert await store.write_guarded(later, 20, channels.tidy) == 0
     assert [one.parcel.task_id for one in await taken(store, second)] == [asked.id]
 
 
 async def test_what_nobody_hears_within_the_grace_is_discarded(store, rows):
     caller, asked = await published(store, b"z", WHOLE, retrieval="aschannel")
-    assert await store.write_guarded(later, 1.9, channels.discard) == 0
-    assert await store.write_guarded(later, 2.1, channels.discard) == 1
+    assert await store.write_guarded(later, 1.9, channels.tidy) == 0
+    assert await store.write_guarded(later, 2.1, channels.tidy) == 1
     assert (await status(store, caller, asked.id)).delivery == DeliveryState.DISCARDED
     assert await taken(store, await attached(store, caller)) == []
     await removed(store, rows)
@@ -310,10 +306,8 @@ async def test_what_a_listener_that_left_was_getting_waits_for_the_next(store):
     caller, asked = await published(store, retrieval="aschannel")
     first = await attached(store, caller)
     [one] = await taken(store, first)
-    await store.write_guarded(
-        later, 10, channels.detach, listener=first, claims=[(one.parcel.task_id, one.parcel.claim)]
-    )
-    assert await store.write_guarded(later, 11.9, channels.discard) == 0
+    await store.write_guarded(later, 10, channels.detach, listener=first, unsent=[one.claim])
+    assert await store.write_guarded(later, 11.9, channels.tidy) == 0
     [again] = await taken(store, await attached(store, caller), after=11.9)
     assert again.parcel.claim == one.parcel.claim + 1
     assert asked.id == again.parcel.task_id
@@ -323,11 +317,11 @@ async def test_what_a_dead_process_was_sending_goes_to_the_next_listener(store):
     caller, _ = await published(store, retrieval="aschannel")
     [one] = await taken(store, await attached(store, caller))
     second = await attached(store, caller)
-    assert await store.write_guarded(later, 5, channels.return_expired) == 0
-    await store.write_guarded(later, 5, channels.renew_claims, claims=[(one.parcel.task_id, one.parcel.claim)])
-    assert await store.write_guarded(later, 10, channels.return_expired) == 0
+    assert await store.write_guarded(later, 5, channels.tidy) == 0
+    await store.write_guarded(later, 5, channels.renew, listeners=[], claims=[one.claim])
+    assert await store.write_guarded(later, 10, channels.tidy) == 0
     assert await taken(store, second) == []
-    assert await store.write_guarded(later, 12, channels.return_expired) == 1
+    assert await store.write_guarded(later, 12, channels.tidy) == 1
     assert len(await taken(store, second)) == 1
 
 

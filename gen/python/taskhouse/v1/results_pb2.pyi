@@ -3,6 +3,7 @@ import datetime
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -10,6 +11,44 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class StreamRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StreamResponse(_message.Message):
+    __slots__ = ("task_id", "service", "action", "error", "content_type", "filename", "size", "part", "part_count", "data")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    PART_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    service: str
+    action: str
+    error: _status_pb2.Status
+    content_type: str
+    filename: str
+    size: float
+    part: int
+    part_count: int
+    data: bytes
+    def __init__(self, task_id: _Optional[str] = ..., service: _Optional[str] = ..., action: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., content_type: _Optional[str] = ..., filename: _Optional[str] = ..., size: _Optional[float] = ..., part: _Optional[int] = ..., part_count: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class AcknowledgeResultsRequest(_message.Message):
+    __slots__ = ("task_ids",)
+    TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    task_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AcknowledgeResultsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("id", "task_id", "publish_time", "histogram")

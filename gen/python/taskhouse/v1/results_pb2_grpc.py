@@ -45,6 +45,16 @@ class ResultServiceStub:
                 request_serializer=taskhouse_dot_v1_dot_results__pb2.ListResultsRequest.SerializeToString,
                 response_deserializer=taskhouse_dot_v1_dot_results__pb2.ListResultsResponse.FromString,
                 _registered_method=True)
+        self.Stream = channel.unary_stream(
+                '/taskhouse.v1.ResultService/Stream',
+                request_serializer=taskhouse_dot_v1_dot_results__pb2.StreamRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_results__pb2.StreamResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeResults = channel.unary_unary(
+                '/taskhouse.v1.ResultService/AcknowledgeResults',
+                request_serializer=taskhouse_dot_v1_dot_results__pb2.AcknowledgeResultsRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_results__pb2.AcknowledgeResultsResponse.FromString,
+                _registered_method=True)
 
 
 class ResultServiceServicer:
@@ -69,6 +79,33 @@ class ResultServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Stream(self, request, context):
+        """Sends the results of the caller's tasks whose retrieval is aschannel, as they are published, until one side ends it. A
+        newer stream of the same credential takes over.
+
+        What was sent waits for AcknowledgeResults. If the stream ends before, it is sent again on the next one, if that comes
+        within two seconds; then it is discarded, as is what is published while nobody listens for so long. No more is sent
+        while 1,000 results wait to be acknowledged.
+
+        gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+        Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
+        UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeResults(self, request, context):
+        """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
+        that are unknown, not the caller's, not over, or named before are passed over.
+
+        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResultServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +118,16 @@ def add_ResultServiceServicer_to_server(servicer, server):
                     servicer.ListResults,
                     request_deserializer=taskhouse_dot_v1_dot_results__pb2.ListResultsRequest.FromString,
                     response_serializer=taskhouse_dot_v1_dot_results__pb2.ListResultsResponse.SerializeToString,
+            ),
+            'Stream': grpc.unary_stream_rpc_method_handler(
+                    servicer.Stream,
+                    request_deserializer=taskhouse_dot_v1_dot_results__pb2.StreamRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_results__pb2.StreamResponse.SerializeToString,
+            ),
+            'AcknowledgeResults': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeResults,
+                    request_deserializer=taskhouse_dot_v1_dot_results__pb2.AcknowledgeResultsRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_results__pb2.AcknowledgeResultsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +185,60 @@ class ResultService:
             '/taskhouse.v1.ResultService/ListResults',
             taskhouse_dot_v1_dot_results__pb2.ListResultsRequest.SerializeToString,
             taskhouse_dot_v1_dot_results__pb2.ListResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskhouse.v1.ResultService/Stream',
+            taskhouse_dot_v1_dot_results__pb2.StreamRequest.SerializeToString,
+            taskhouse_dot_v1_dot_results__pb2.StreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskhouse.v1.ResultService/AcknowledgeResults',
+            taskhouse_dot_v1_dot_results__pb2.AcknowledgeResultsRequest.SerializeToString,
+            taskhouse_dot_v1_dot_results__pb2.AcknowledgeResultsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,25 @@ class ResultServiceStub:
 
     Who: web_api; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD).
     """
+    Stream: _grpc.UnaryStreamMultiCallable[_results_pb2.StreamRequest, _results_pb2.StreamResponse]
+    """Sends the results of the caller's tasks whose retrieval is aschannel, as they are published, until one side ends it. A
+    newer stream of the same credential takes over.
+
+    What was sent waits for AcknowledgeResults. If the stream ends before, it is sent again on the next one, if that comes
+    within two seconds; then it is discarded, as is what is published while nobody listens for so long. No more is sent
+    while 1,000 results wait to be acknowledged.
+
+    gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+    Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
+    UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+    """
+    AcknowledgeResults: _grpc.UnaryUnaryMultiCallable[_results_pb2.AcknowledgeResultsRequest, _results_pb2.AcknowledgeResultsResponse]
+    """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
+    that are unknown, not the caller's, not over, or named before are passed over.
+
+    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+    """
 
 @_typing.type_check_only
 class ResultServiceAsyncStub(ResultServiceStub):
@@ -58,6 +77,25 @@ class ResultServiceAsyncStub(ResultServiceStub):
     """Lists the results of a task, newest first; those of one microsecond by id, the higher first.
 
     Who: web_api; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD).
+    """
+    Stream: _aio.UnaryStreamMultiCallable[_results_pb2.StreamRequest, _results_pb2.StreamResponse]  # type: ignore[assignment]
+    """Sends the results of the caller's tasks whose retrieval is aschannel, as they are published, until one side ends it. A
+    newer stream of the same credential takes over.
+
+    What was sent waits for AcknowledgeResults. If the stream ends before, it is sent again on the next one, if that comes
+    within two seconds; then it is discarded, as is what is published while nobody listens for so long. No more is sent
+    while 1,000 results wait to be acknowledged.
+
+    gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+    Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
+    UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+    """
+    AcknowledgeResults: _aio.UnaryUnaryMultiCallable[_results_pb2.AcknowledgeResultsRequest, _results_pb2.AcknowledgeResultsResponse]  # type: ignore[assignment]
+    """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
+    that are unknown, not the caller's, not over, or named before are passed over.
+
+    Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
 
 class ResultServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +121,37 @@ class ResultServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the results of a task, newest first; those of one microsecond by id, the higher first.
 
         Who: web_api; tokens with read access. Errors: NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD).
+        """
+
+    @_abc_1.abstractmethod
+    def Stream(
+        self,
+        request: _results_pb2.StreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_results_pb2.StreamResponse], _abc.AsyncIterator[_results_pb2.StreamResponse]]:
+        """Sends the results of the caller's tasks whose retrieval is aschannel, as they are published, until one side ends it. A
+        newer stream of the same credential takes over.
+
+        What was sent waits for AcknowledgeResults. If the stream ends before, it is sent again on the next one, if that comes
+        within two seconds; then it is discarded, as is what is published while nobody listens for so long. No more is sent
+        while 1,000 results wait to be acknowledged.
+
+        gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+
+        Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
+        UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+        """
+
+    @_abc_1.abstractmethod
+    def AcknowledgeResults(
+        self,
+        request: _results_pb2.AcknowledgeResultsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_results_pb2.AcknowledgeResultsResponse, _abc.Awaitable[_results_pb2.AcknowledgeResultsResponse]]:
+        """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
+        that are unknown, not the caller's, not over, or named before are passed over.
+
+        Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
         """
 
 def add_ResultServiceServicer_to_server(servicer: ResultServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,12 +4,144 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Status } from "../../google/rpc/status_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file taskhouse/v1/results.proto.
  */
 export declare const file_taskhouse_v1_results: GenFile;
+
+/**
+ * Asks to listen.
+ *
+ * @generated from message taskhouse.v1.StreamRequest
+ */
+export declare type StreamRequest = Message<"taskhouse.v1.StreamRequest"> & {
+};
+
+/**
+ * Describes the message taskhouse.v1.StreamRequest.
+ * Use `create(StreamRequestSchema)` to create a new message.
+ */
+export declare const StreamRequestSchema: GenMessage<StreamRequest>;
+
+/**
+ * A part of a result.
+ *
+ * @generated from message taskhouse.v1.StreamResponse
+ */
+export declare type StreamResponse = Message<"taskhouse.v1.StreamResponse"> & {
+  /**
+   * The task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Slug of its service.
+   *
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * Slug of its action.
+   *
+   * @generated from field: string action = 3;
+   */
+  action: string;
+
+  /**
+   * Set in every part, if the task ended badly and has no result; then there is one part, without bytes.
+   *
+   * @generated from field: google.rpc.Status error = 4;
+   */
+  error?: Status | undefined;
+
+  /**
+   * What the bytes are, for example "application/json".
+   *
+   * @generated from field: string content_type = 5;
+   */
+  contentType: string;
+
+  /**
+   * What to call them, if they are to be a file.
+   *
+   * @generated from field: string filename = 6;
+   */
+  filename: string;
+
+  /**
+   * How many bytes there are in all parts.
+   *
+   * @generated from field: double size = 7;
+   */
+  size: number;
+
+  /**
+   * Numbers the parts from 1; they come in their order, those of several results not mixed.
+   *
+   * @generated from field: int32 part = 8;
+   */
+  part: number;
+
+  /**
+   * How many parts there are.
+   *
+   * @generated from field: int32 part_count = 9;
+   */
+  partCount: number;
+
+  /**
+   * The bytes of this part: 1 MiB, and of the last one the rest.
+   *
+   * @generated from field: bytes data = 10;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message taskhouse.v1.StreamResponse.
+ * Use `create(StreamResponseSchema)` to create a new message.
+ */
+export declare const StreamResponseSchema: GenMessage<StreamResponse>;
+
+/**
+ * Says which results the client has.
+ *
+ * @generated from message taskhouse.v1.AcknowledgeResultsRequest
+ */
+export declare type AcknowledgeResultsRequest = Message<"taskhouse.v1.AcknowledgeResultsRequest"> & {
+  /**
+   * The tasks whose results they are; at most 10,000.
+   *
+   * @generated from field: repeated string task_ids = 1;
+   */
+  taskIds: string[];
+};
+
+/**
+ * Describes the message taskhouse.v1.AcknowledgeResultsRequest.
+ * Use `create(AcknowledgeResultsRequestSchema)` to create a new message.
+ */
+export declare const AcknowledgeResultsRequestSchema: GenMessage<AcknowledgeResultsRequest>;
+
+/**
+ * Says that this was noted.
+ *
+ * @generated from message taskhouse.v1.AcknowledgeResultsResponse
+ */
+export declare type AcknowledgeResultsResponse = Message<"taskhouse.v1.AcknowledgeResultsResponse"> & {
+};
+
+/**
+ * Describes the message taskhouse.v1.AcknowledgeResultsResponse.
+ * Use `create(AcknowledgeResultsResponseSchema)` to create a new message.
+ */
+export declare const AcknowledgeResultsResponseSchema: GenMessage<AcknowledgeResultsResponse>;
 
 /**
  * One published outcome of a task.
@@ -265,6 +397,39 @@ export declare const ResultService: GenService<{
     methodKind: "unary";
     input: typeof ListResultsRequestSchema;
     output: typeof ListResultsResponseSchema;
+  },
+  /**
+   * Sends the results of the caller's tasks whose retrieval is aschannel, as they are published, until one side ends it. A
+   * newer stream of the same credential takes over.
+   *
+   * What was sent waits for AcknowledgeResults. If the stream ends before, it is sent again on the next one, if that comes
+   * within two seconds; then it is discarded, as is what is published while nobody listens for so long. No more is sent
+   * while 1,000 results wait to be acknowledged.
+   *
+   * gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
+   *
+   * Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
+   * UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+   *
+   * @generated from rpc taskhouse.v1.ResultService.Stream
+   */
+  stream: {
+    methodKind: "server_streaming";
+    input: typeof StreamRequestSchema;
+    output: typeof StreamResponseSchema;
+  },
+  /**
+   * Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
+   * that are unknown, not the caller's, not over, or named before are passed over.
+   *
+   * Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+   *
+   * @generated from rpc taskhouse.v1.ResultService.AcknowledgeResults
+   */
+  acknowledgeResults: {
+    methodKind: "unary";
+    input: typeof AcknowledgeResultsRequestSchema;
+    output: typeof AcknowledgeResultsResponseSchema;
   },
 }>;
 

@@ -1,0 +1,246 @@
+"""Sends results to the listeners of one process: one look at the store for all of them whenever it may have changed."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from server.core import channels
+from server.core.channels import Claim, Look, Taken
+from server.core.deliveries import SECOND
+from server.core.errors import ListenerReplaced, Refusal, Stopping
+from server.store.engine import Store, StoreUnavailable
+
+log = logging.getLogger("taskhouse.listening")
+
+PAUSE_SECONDS = 0.01  # Between looks: in a busy house hints come without end.
+MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth.
+RETRY_SECONDS = 0.5  # After the store was unavailable.
+RENEW_SECONDS = 10.0
+RENEW_CLAIMS_SECONDS = 2.0
+MAX_AHEAD = 16  # Results that are taken for a listener and not sent yet; of each at most 64 KiB are in memory.
+MAX_UNACKNOWLEDGED = 1000
+
+
+class Listener:
+    """One stream. `acknowledges`: what was sent is gone only when the client has said that it has it."""
+
+    def __init__(self, name: channels.Listening, *, acknowledges: bool, poke: Callable[[], None]) -> None:
+        self.name = name
+        self.acknowledges = acknowledges
+        self.claims: dict[str, Claim] = {}  # by their tasks: what is taken and not known to be gone
+        self.sent: list[Claim] = []  # of these, what is to be noted as gone
+        self._poke = poke
+        self._waiting: deque[Taken] = deque()
+        self._wake = asyncio.Event()
+        self._end: Refusal | None = None
+
+    @property
+    def room(self) -> int:
+        """How many results more it may be given."""
+        if self._end:
+            return 0
+        return min(
+            MAX_AHEAD - len(self._waiting), (MAX_UNACKNOWLEDGED if self.acknowledges else MAX_AHEAD) - len(self.claims)
+        )
+
+    async def next(self, seconds: float) -> Taken | None:
+        """Return what is to be sent next; None if there is nothing for so long. Raises ListenerReplaced, Stopping."""
+        while not self._waiting and not self._end:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                return None
+        if self._end:
+            raise self._end
+        return self._waiting.popleft()
+
+    def is_sent(self, taken: Taken) -> None:
+        """Note that all of a result was sent."""
+        if not self.acknowledges:
+            self.sent.append(taken.claim)
+        self._poke()
+
+    def give(self, taken: list[Taken]) -> None:
+        """Have these sent."""
+        self.claims.update((one.parcel.task_id, one.claim) for one in taken)
+        self._waiting.extend(taken)
+        self._wake.set()
+
+    def forget(self, claims: list[Claim]) -> None:
+        """Let go of what is gone."""
+        for claim in claims:
+            self.claims.pop(claim.task_id, None)
+
+    def end(self, why: Refusal) -> None:
+        """Give it nothing more."""
+        self._end = self._end or why
+        self._wake.set()
+
+
+class Listening:
+    """Runs from `start`, or the first listener on, until the server stops. Without listeners it only tidies up."""
+
+    def __init__(self, store: Store, stopping: asyncio.Event) -> None:
+        self._store = store
+        self._stopping = stopping
+        self._listeners: dict[channels.Listening, Listener] = {}
+        self._poke = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._since = 0  # When listeners were looked for last.
+        self._renew_time = 0.0
+        self._renew_claims_time = 0.0
+
+    def start(self) -> None:
+        """Begin, if that has not happened."""
+        if self._running is None:
+            self._running = asyncio.ensure_future(self._run_until_stopping())
+
+    @asynccontextmanager
+    async def listen(self, credential_id: str, *, acknowledges: bool = False) -> AsyncIterator[Listener]:
+        """Listen to a channel, in place of whoever did before."""
+        if self._stopping.is_set():
+            raise Stopping
+        self.start()
+        name = await self._store.write_guarded(channels.attach, credential_id=credential_id)
+        listener = self._listeners[name] = Listener(name, acknowledges=acknowledges, poke=self._poke.set)
+        self._poke.set()
+        try:
+            yield listener
+        finally:
+            del self._listeners[name]
+            # In a task of its own, as the stream's may have been cancelled.
+            leaving = asyncio.ensure_future(self._leave(listener))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+    async def settled(self) -> None:
+        """Wait until those that have left are noted."""
+        await asyncio.gather(*self._leaving)
+
+    def acknowledged(self, task_ids: list[str]) -> None:
+        """Make room with what clients said that they have; other processes find it by looking."""
+        for listener in self._listeners.values():
+            listener.forget([claim for task_id in task_ids if (claim := listener.claims.get(task_id))])
+        self._poke.set()
+
+    async def _leave(self, listener: Listener) -> None:
+        gone = set(listener.sent)
+        unsent = [claim for claim in listener.claims.values() if claim not in gone]
+        try:
+            await self._store.write_guarded(channels.detach, listener=listener.name, sent=listener.sent, unsent=unsent)
+        except StoreUnavailable as error:
+            log.warning("channel=%s is left by its time: %s", listener.name.credential_id, error)
+
+    async def _run_until_stopping(self) -> None:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        while not stopping.done():
+            parts = [asyncio.ensure_future(self._serve()), asyncio.ensure_future(self._watch())]
+            await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                part.cancel()
+            for failure in await asyncio.gather(*parts, return_exceptions=True):
+                if isinstance(failure, Exception):  # Nobody foresaw it; clients must not wait for ever because of it.
+                    log.error("listening failed, and starts again", exc_info=failure)
+                    await asyncio.sleep(RETRY_SECONDS)
+        for listener in self._listeners.values():
+            listener.end(Stopping())
+
+    async def _watch(self) -> None:
+        generation = self._store.generation
+        while True:
+            generation = await self._store.changed(generation)
+            self._poke.set()
+            await asyncio.sleep(PAUSE_SECONDS if self._listeners else MAX_WAIT_SECONDS)
+
+    async def _serve(self) -> None:
+        while True:
+            self._poke.clear()
+            try:
+                wait = await self._attend()
+            except StoreUnavailable as error:
+                log.warning("listeners wait for the store: %s", error)
+                wait = RETRY_SECONDS
+            await asyncio.sleep(PAUSE_SECONDS)
+            try:
+                async with asyncio.timeout(wait):
+                    await self._poke.wait()
+            except TimeoutError:
+                continue
+
+    async def _attend(self) -> float:
+        """Do what there is to do, and return for how many seconds there will be nothing."""
+        await self._renew()
+        look = await self._store.read(channels.look, since=self._since)
+        self._since = look.now
+        self._end_replaced(look)
+        wishes = {
+            name: listener.room
+            for name, listener in self._listeners.items()
+            if name.credential_id in look.waiting and listener.room > 0
+        }
+        sent = [(listener, listener.sent) for listener in self._listeners.values() if listener.sent]
+        if wishes or sent:
+            await self._exchange(wishes, sent)
+        times = [time for time in (look.discard_time, look.return_time) if time is not None]
+        if times and min(times) <= look.now:
+            changed = await self._store.write_guarded(channels.tidy)
+            if changed:
+                return 0
+        waits = [max((time - look.now) / SECOND, PAUSE_SECONDS) for time in times]
+        return min([MAX_WAIT_SECONDS, *waits])
+
+    async def _exchange(self, wishes: dict[channels.Listening, int], sent: list[tuple[Listener, list[Claim]]]) -> None:
+        """Note what was sent, and take what there is."""
+        for listener, _ in sent:
+            listener.sent = []
+        claims = [claim for _, some in sent for claim in some]
+        try:
+            taken = await self._store.write_guarded(channels.serve, sent=claims, wishes=wishes)
+        except StoreUnavailable:
+            for listener, some in sent:
+                listener.sent = some + listener.sent
+            raise
+        for listener, some in sent:
+            listener.forget(some)
+        orphans = []
+        for name, mine in taken.items():
+            if name in self._listeners:
+                self._listeners[name].give(mine)
+            else:  # It has left meanwhile.
+                orphans += [one.claim for one in mine]
+        if orphans:
+            await self._store.write_guarded(channels.give_back, claims=orphans)
+        if taken:
+            self._poke.set()
+
+    def _end_replaced(self, look: Look) -> None:
+        newest = {one.credential_id: one.generation for one in look.attached}
+        for name, listener in self._listeners.items():
+            if newest.get(name.credential_id, 0) > name.generation:
+                listener.end(ListenerReplaced())
+
+    async def _renew(self) -> None:
+        """Tell the store, when it is time, who listens and what is being sent."""
+        now = time.monotonic()
+        listeners = list(self._listeners) if now >= self._renew_time else []
+        claims: list[Claim] = []
+        if now >= self._renew_claims_time:
+            self._renew_claims_time = now + RENEW_CLAIMS_SECONDS
+            claims = [claim for listener in self._listeners.values() for claim in listener.claims.values()]
+        if not listeners and not claims:
+            return
+        renewed = await self._store.write_guarded(channels.renew, listeners=listeners, claims=claims)
+        if listeners:
+            self._renew_time = now + RENEW_SECONDS
+        for name in listeners:
+            if name not in renewed.listeners and name in self._listeners:
+                self._listeners[name].end(ListenerReplaced())
+        gone = [claim for claim in claims if claim not in renewed.claims]
+        for listener in self._listeners.values():
+            listener.forget([claim for claim in gone if listener.claims.get(claim.task_id) == claim])

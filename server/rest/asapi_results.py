@@ -1,0 +1,61 @@
+"""The asapi API: how results come back."""
+
+import grpc
+from google.api import httpbody_pb2
+
+from server.core import deliveries, errors
+from server.core.listening import Listening
+from server.rest.asapi_door import ALL, Entry, body_of_entries, form_of
+from server.rest.asapi_fetch import Downloads
+from server.rest.asapi_stream import Streams
+from server.rest.exchange import headers_of
+from server.rpc.door import Context, current_caller
+from server.rpc.interceptor import ORIGINAL_PATH
+from server.rpc.paths import path_of
+from server.rpc.refusals import refuse
+from server.store.engine import Store
+from taskhouse.rest.v1 import aircloak_pb2, asapi_results_pb2_grpc
+from taskhouse.rest.v1 import asapi_results_pb2 as pb
+
+ORIGINAL_METHOD = "x-envoy-original-method"
+METHODS = {"fetch": "GET, HEAD, OPTIONS", "stream": "GET, OPTIONS", "results-consumed": "POST, OPTIONS"}
+"""By the first part of the path."""
+
+
+class AsapiResultServicer(asapi_results_pb2_grpc.AsapiResultServiceServicer):
+    """Serves the documented paths."""
+
+    def __init__(self, store: Store, listening: Listening) -> None:
+        self._store = store
+        self._downloads = Downloads(store)
+        self._streams = Streams(store, listening)
+
+    async def FetchResult(self, request: pb.FetchResultRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - as generated.
+        """Send a stored result, once."""
+        await self._downloads.fetch(request, context)
+
+    async def StreamResults(self, request: pb.StreamResultsRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - as generated.
+        """Send results live."""
+        await self._streams.stream(request, context)
+
+    async def ConsumeResults(self, request: pb.ConsumeResultsRequest, context: Context) -> pb.ConsumeResultsResponse:  # noqa: N802 - as generated.
+        """Note that the client has results."""
+        form = await form_of(context, request.http_body)
+        task_ids = [task_id for value in form.get("task_ids", ()) for task_id in value.split(",")]
+        await self._store.write_guarded(deliveries.consume, caller=current_caller(), task_ids=task_ids)
+        return pb.ConsumeResultsResponse(success=True)
+
+    async def AnswerOther(self, request: aircloak_pb2.AnswerOtherRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
+        """Answer what no path answers: 404, 405, or OPTIONS."""
+        headers = headers_of(context)
+        method = headers.get(ORIGINAL_METHOD, "")
+        kind, _, rest = path_of(headers[ORIGINAL_PATH]).strip("/").partition("/")
+        allow = METHODS[kind] if bool(rest) == (kind == "fetch") and "/" not in rest else ""
+        if allow and method not in allow.split(", "):
+            text = "Method not allowed."
+            body = body_of_entries([Entry(ALL, text, "method_not_allowed")], text)
+            await refuse(context, grpc.StatusCode.UNIMPLEMENTED, 405, body, allow=allow)
+        if not allow or method != "OPTIONS":
+            raise errors.NotServed
+        await context.send_initial_metadata((("x-taskhouse-status", "204"), ("allow", allow)))
+        return httpbody_pb2.HttpBody()

@@ -1,0 +1,86 @@
+"""`/stream/`: results are sent live, in frames."""
+
+import grpc
+import orjson
+
+from server.core import deliveries
+from server.core.caller import Role
+from server.core.channels import Taken
+from server.core.deliveries import CHUNK_BYTES, Parcel
+from server.core.listening import Listening
+from server.rest.asapi_door import Entry, body_of_entries, form_of
+from server.rest.exchange import headers_of, query_of
+from server.rest.streams import Answer, whole_or_cut
+from server.rpc.door import Context, current_caller
+from server.rpc.refusals import refuse
+from server.store.engine import Store
+from taskhouse.rest.v1 import asapi_results_pb2 as pb
+
+HEARTBEAT_SECONDS = 30.0  # For proxies on the way, which take a silent stream for a dead one.
+HEARTBEAT = b"\r\n"
+CONTENT_TYPE = "application/octet-stream"
+SYSTEM = {"type": "system"}
+BEGUN = {"message": "Message streaming has begun.", "code": "stream-begun"}
+FIELD = "stream"
+
+
+class Streams:
+    """Serves listeners."""
+
+    def __init__(self, store: Store, listening: Listening) -> None:
+        self._store = store
+        self._listening = listening
+
+    async def stream(self, request: pb.StreamResultsRequest, context: Context) -> None:
+        """Send the caller's results until one side ends it."""
+        caller = current_caller()
+        named = await self._named(request, context)
+        if named is None:
+            await _refuse(context, "Parameter is missing", "missing-param")
+        if named != caller.credential_id or caller.role is not Role.ASAPI_CHANNEL:
+            await _refuse(context, "Invalid value", "invalid")
+        async with self._listening.listen(caller.credential_id) as listener, whole_or_cut(context) as answer:
+            await answer.begin(CONTENT_TYPE, ("cache-control", "no-store, no-transform"))
+            await answer.write(frame(SYSTEM, orjson.dumps(BEGUN)))
+            while True:
+                taken = await listener.next(HEARTBEAT_SECONDS)
+                if taken is None:
+                    await answer.write(HEARTBEAT)
+                else:
+                    await self._send(taken, answer)
+                    listener.is_sent(taken)
+
+    async def _send(self, taken: Taken, answer: Answer) -> None:
+        """Send a result: a large one in several frames, the last chunk last."""
+        parcel = taken.parcel
+        for number in range(1, parcel.parts + 1):
+            data = await self._store.read(deliveries.part, parcel=parcel, number=number)
+            await answer.write(frame(header_of(taken.action, parcel, number), data))
+
+    async def _named(self, request: pb.StreamResultsRequest, context: Context) -> str | None:
+        """Return the stream that the call names, in its query or in a form."""
+        in_query = query_of(headers_of(context)).get(FIELD)
+        if in_query is not None:
+            return in_query
+        return (await form_of(context, request.http_body)).get(FIELD, [None])[-1]
+
+
+def header_of(action: str, parcel: Parcel, number: int) -> dict[str, object]:
+    """Return the header of one part of a result."""
+    header: dict[str, object] = {"type": action, "task_id": parcel.task_id}
+    if parcel.what.filename:
+        header["filename"] = parcel.what.filename
+    if parcel.parts > 1:
+        header |= {"chunk": number, "total_chunks": parcel.parts, "chunk_size": CHUNK_BYTES}
+    return header
+
+
+def frame(header: dict[str, object], payload: bytes) -> bytes:
+    """Return one frame. Lengths count the line's end."""
+    told = orjson.dumps(header)
+    return b"%d\r\n%b\r\n%d\r\n%b\r\n" % (len(told) + 2, told, len(payload) + 2, payload)
+
+
+async def _refuse(context: Context, text: str, code: str) -> None:
+    body = body_of_entries([Entry(FIELD, text, code)], f"{FIELD}: {text}")
+    await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, 400, body)

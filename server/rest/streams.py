@@ -1,0 +1,47 @@
+"""Answers that are streams. To a client of HTTP an answer that fails midway looks like one that has ended well.
+
+So it is cut: bytes that are no message make the edge reset the stream, which every client sees.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import grpc.aio
+from google.api import httpbody_pb2
+
+from server.rpc.door import Context
+
+CUT = b"\xff\xff\xff\xff"
+
+
+class Answer:
+    """A streamed answer of HTTP."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._content_type = ""
+        self.begun = False
+
+    async def begin(self, content_type: str, *headers: tuple[str, str]) -> None:
+        """Send headers."""
+        self._content_type = content_type
+        await self._context.send_initial_metadata(headers)
+        self.begun = True
+
+    async def write(self, data: bytes) -> None:
+        """Send some of the body. Returns when the edge takes it."""
+        await self._context.write(httpbody_pb2.HttpBody(content_type=self._content_type, data=data))
+
+
+@asynccontextmanager
+async def whole_or_cut(context: Context) -> AsyncIterator[Answer]:
+    """Send an answer in the block; if it is left by an exception after the answer has begun, the answer is cut."""
+    answer = Answer(context)
+    try:
+        yield answer
+    except BaseException:
+        if answer.begun and not context.done():
+            with suppress(grpc.aio.BaseError, asyncio.InvalidStateError):  # The client is gone.
+                await context.write(CUT)
+        raise
