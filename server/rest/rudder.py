@@ -23,6 +23,8 @@ from taskhouse.rest.v1 import rudder_pb2 as pb
 
 API_VERSION = "x-api-version"
 INLINE_BODY = 64 * 1024  # bytes; reading more would hold up everybody else, and is done in a thread
+INLINE_ANSWER = 256 * 1024  # bytes; as INLINE_BODY
+MAX_ANSWER = 16 * 1024 * 1024 - 1024  # bytes: the edge refuses more than 16 MiB
 _NUMBER = re.compile("[+-]?[0-9]+")
 _MOST_DIGITS = 18
 _NO_BODY = httpbody_pb2.HttpBody()
@@ -131,7 +133,11 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
             raise
         if call.answers:
             await context.send_initial_metadata(tuple(call.answers.items()))
-        return httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=envelope(call, data))
+        is_short = len(data) <= INLINE_ANSWER
+        body = envelope(call, data) if is_short else await asyncio.to_thread(envelope, call, data)
+        if len(body) > MAX_ANSWER:
+            raise errors.ListTooLong
+        return httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=body)
 
     async def _look_before(self, call: Call) -> None:
         """Raise what a caller learns of before anything about values: that there is no such rule, or no workflow."""
@@ -244,7 +250,8 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         found = await self._store.read(changes.every, caller=caller, states=states, quickly=True)
         if found is None:
             found = await self._store.scan(changes.every, caller=caller, states=states, quickly=False)
-        return requests_text(found or [])
+            return await asyncio.to_thread(requests_text, found or [])
+        return requests_text(found)
 
     async def _request(self, call: Call, given: Parameters) -> str:
         del given

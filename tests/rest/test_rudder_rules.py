@@ -9,8 +9,9 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.core import events
+from server.core import events, rules
 from server.core.organizations import ReasonMode
+from server.core.rule_content import Given
 from tests.rest.rudder_edge import FORM, JSON, Edge, settle, token_of
 
 RULES = "/api/latest/rules"
@@ -428,6 +429,16 @@ async def test_a_taken_name_is_refused_on_update_too(edge, rule):
     await edge("PUT", RULES, "id=r2&displayName=two")
     answer = await edge("POST", RULE, "displayName=two")
     assert answer.error == "Update failed, cause is: The rule r2 has the name two already."
+
+
+async def test_more_rules_than_one_answer_can_hold_are_refused_and_each_can_still_be_read(edge, store, organization):
+    directives = tuple(f"{number:0100}" for number in range(9_900))
+    for number in range(17):
+        given_rule = Given(display_name=f"rule {number}", directives=directives)
+        await store.write(rules.create, caller=organization, given=given_rule, rule_id=f"r{number}")
+    answer = await edge("GET", RULES)
+    assert (answer.status, "There is too much to list at once" in answer.error) == (500, True)
+    assert (await edge("GET", f"{RULES}/r16?prettify=true")).rule["directives"] == list(directives)
 
 
 # Reasons
