@@ -1,6 +1,7 @@
 """How the settings are read, and what is told of wrong ones."""
 
 import re
+from datetime import date
 
 import pytest
 
@@ -113,3 +114,13 @@ def test_a_public_url_is_the_beginning_of_addresses(tmp_path, monkeypatch):
 def test_what_no_address_begins_with_is_refused(tmp_path, url):
     with pytest.raises(BadSettings, match=r"^public_url: must be the beginning of all addresses, .*$"):
         load(data=tmp_path, public_url=url)
+
+
+def test_deprecated_versions_of_rudder_are_days_by_numbers(tmp_path, monkeypatch):
+    (tmp_path / "config.toml").write_text("[rudder_deprecated]\n2 = 2026-01-31\n")
+    assert load(data=tmp_path).rudder_deprecated == {2: date(2026, 1, 31)}
+    monkeypatch.setenv("TASKHOUSE_RUDDER_DEPRECATED", '{"3": "2027-02-01"}')
+    assert load(data=tmp_path / "elsewhere").rudder_deprecated == {3: date(2027, 2, 1)}
+    monkeypatch.setenv("TASKHOUSE_RUDDER_DEPRECATED", '{"7": "2027-02-01"}')
+    with pytest.raises(BadSettings, match=r"rudder_deprecated.*must be at most 4"):
+        load(data=tmp_path / "elsewhere")
