@@ -22,6 +22,7 @@ from server.core.columns import from_json, name_fault
 from server.core.errors import DatasetNotFound, Fault, InvalidFields
 from server.core.noise import Cost, cost, noisy
 from server.core.questions import MAX_BIGINT, MAX_CATEGORY, Asking, Question, read_question
+from server.core.results import MAX_CONTENT_BYTES
 from server.store import counts as store
 from server.store import datasets
 from server.store.cells import Kind
@@ -29,6 +30,8 @@ from server.store.counts import TOO_LONG
 from server.store.engine import Tx
 
 _EXACT = 10**15  # Decimals of up to 15 digits and doubles correspond one to one (see store/counts.py).
+_REST_BYTES = 1024  # What a result has beside its buckets takes less.
+_BEYOND_TEXT = "The bucket is beyond those that fit into an answer: ask for fewer."
 _TOO_LONG_TEXT = f"The value has more than {MAX_CATEGORY} characters."
 
 Key = int | str
@@ -139,13 +142,30 @@ def anonymise(exact: Exact) -> Drawn:
     released = noisy(dict(sorted(bounded(exact).items())))
     too_long = released.pop(TOO_LONG, None)
     price = cost(asked.buckets_per_user)
+    buckets = [(question.label(key), users) for key, users in released.items()]
+    told = _as_many_as_fit(buckets, question.column.name)
+    beyond = sum(users for _, users in buckets[told:])
+    exceptions = ((_TOO_LONG_TEXT, too_long), (_BEYOND_TEXT, beyond))
     said = {
-        "buckets": [[question.label(key), users] for key, users in released.items()],
-        "exceptions": [[_TOO_LONG_TEXT, too_long]] if too_long else [],
+        "buckets": buckets[:told],
+        "exceptions": [one for one in exceptions if one[1]],
         **price._asdict(),
     }
     answer = orjson.dumps(said).decode()
     return Drawn(exact.asking.dataset, asked.id, asked.version, question.column.name, question.canonical, answer, price)
+
+
+def _as_many_as_fit(buckets: list[tuple[str, int]], label: str) -> int:
+    """Return how many of the buckets a result of a task can hold.
+
+    To refuse the others would tell something for nothing, and to take the price for a refusal would help nobody.
+    """
+    left = MAX_CONTENT_BYTES - _REST_BYTES
+    for number, (value, users) in enumerate(buckets):
+        left -= len(orjson.dumps((label, value, users))) + 1
+        if left < 0:
+            return number
+    return len(buckets)
 
 
 async def keep(tx: Tx, *, drawn: Drawn) -> Answer:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ from server.core.errors import DatasetNotFound, InvalidFields, LeaseEnded
 from server.core.noise import cost
 from server.core.questions import Asking, BinWidth
 from server.store.sqlite import exact_bin
+from server.worker.kit import MAX_RESULT_BYTES, Result
 from tests.core.asked import answer_to, counted, exact_counts
 from tests.core.filled import dataset, fill, upload
 from tests.core.scenes import ACTION, Worker, organization, task, worker
@@ -272,6 +274,21 @@ async def test_an_answer_has_labels_edges_and_its_cost(store):
     assert found.label == "height"
     assert [edge for edge, _ in found.buckets] == ["-10", "160"]
     assert found.cost == cost(2)
+
+
+async def test_an_answer_is_told_as_far_as_a_result_can_hold_it(store):
+    acme = await organization(store)
+    await dataset(store, acme, sex="text")
+    question = {"dataset": "heights", "column": "sex", "categories": "*"}
+    exact = await counted(store, acme, Asking(**question))
+    many = [counts.store.Counted(f"={number:05}{'é' * 195}", None, 1000) for number in range(3000)]
+    found = await keep(store, counts.anonymise(replace(exact, counted=many)))
+    result = Result.histogram([(found.label, *one) for one in found.buckets], found.exceptions)
+    assert 0.99 < result.content.ByteSize() / MAX_RESULT_BYTES < 1
+    assert [value[:5] for value, _ in found.buckets] == [f"{number:05}" for number in range(len(found.buckets))]
+    ((why, users),) = found.exceptions
+    assert "beyond" in why
+    assert users == pytest.approx(1000 * (3000 - len(found.buckets)), rel=0.01)
 
 
 async def test_an_empty_dataset_has_no_buckets(store):

@@ -161,8 +161,8 @@ class DatasetServiceServicer:
         budget, in the transaction that keeps it.
 
         Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
-        (LEASE_ENDED).
+        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED,
+        TOO_MANY_QUESTIONS: 1,000 of the organization's wait in one process), ABORTED (LEASE_ENDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

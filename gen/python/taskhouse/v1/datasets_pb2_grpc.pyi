@@ -89,8 +89,8 @@ class DatasetServiceStub:
     budget, in the transaction that keeps it.
 
     Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
-    (LEASE_ENDED).
+    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED,
+    TOO_MANY_QUESTIONS: 1,000 of the organization's wait in one process), ABORTED (LEASE_ENDED).
     """
     SetBudget: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.SetBudgetRequest, _datasets_pb2.Budget]
     """Sets the privacy budget of a dataset, what it has spent included, and leaves an event if that changes it. The budget
@@ -160,8 +160,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     budget, in the transaction that keeps it.
 
     Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
-    (LEASE_ENDED).
+    Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED,
+    TOO_MANY_QUESTIONS: 1,000 of the organization's wait in one process), ABORTED (LEASE_ENDED).
     """
     SetBudget: _aio.UnaryUnaryMultiCallable[_datasets_pb2.SetBudgetRequest, _datasets_pb2.Budget]  # type: ignore[assignment]
     """Sets the privacy budget of a dataset, what it has spent included, and leaves an event if that changes it. The budget
@@ -270,8 +270,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         budget, in the transaction that keeps it.
 
         Who: worker, with the lease of a task whose organization owns the dataset; tokens with write access, without one.
-        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED), ABORTED
-        (LEASE_ENDED).
+        Errors: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (BUDGET_EXHAUSTED,
+        TOO_MANY_QUESTIONS: 1,000 of the organization's wait in one process), ABORTED (LEASE_ENDED).
         """
 
     @_abc_1.abstractmethod

@@ -506,7 +506,8 @@ export declare const CountUsersRequestSchema: GenMessage<CountUsersRequest>;
  */
 export declare type CountUsersResponse = Message<"taskhouse.v1.CountUsersResponse"> & {
   /**
-   * Lowest first. `label` is the column, `value` the lower edge of the bin or the counted value.
+   * Lowest first. `label` is the column, `value` the lower edge of the bin or the counted value. Only as many as a result
+   * of a task can hold, 400 KiB of JSON; of those beyond, the number of users is told as an exception.
    *
    * @generated from field: repeated taskhouse.v1.Bucket buckets = 1;
    */
