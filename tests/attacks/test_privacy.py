@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from server.core import counts, datasets
+from server.core import counts, datasets, uploading, uploads
 from server.core.budgets import set_budget
 from server.core.counts import Answer, Exact
 from server.core.errors import BudgetExhausted
@@ -22,6 +22,7 @@ from tests.core.asked import answer_to, counted
 from tests.core.filled import dataset, upload
 from tests.core.scenes import HOUSE, organization
 
+UPLOAD_ID = "6b1f2a3c-7d52-4a0e-9b0f-0c1d2e3f4a5b"
 VIEWS = 10_000  # of each world
 PEOPLE = 100  # besides the target
 COLUMNS = {"height": "double", "age": "integer", "town": "text", "ill": "boolean"}
@@ -49,8 +50,9 @@ async def world(store, name: str, *, target: bool, buckets_per_user: int = 1, ep
     return caller
 
 
-async def both_worlds(store, **options):
-    return await world(store, "with", target=True, **options), await world(store, "without", target=False, **options)
+async def both_worlds(store, *, target_later: bool = False, **options):
+    with_ = await world(store, "with", target=not target_later, **options)
+    return with_, await world(store, "without", target=False, **options)
 
 
 async def exact(store, caller, asking) -> Exact:
@@ -234,6 +236,64 @@ async def test_uploading_one_person_after_the_other_buys_no_more_answers(store):
     told = await answers_until_refused(store, caller, after_uploads(store, caller, 12))
     assert len(told) == 8
     assert await spent(store, caller) == 4
+
+
+# Uploads and erasing
+
+
+async def test_what_is_told_midway_and_after_an_upload_and_an_erasure_is_paid_for_each_time_and_worth_no_more(store):
+    """The target is uploaded first, the attacker asks midway, at the end, after others were erased, and after him."""
+    sums = []
+    for caller, first in zip(await both_worlds(store, target_later=True), (TARGET, None), strict=True):
+        table = (await store.read(uploads.tables, caller=caller, names=frozenset({"people"})))["people"]
+        begun = {"caller": caller, "dataset": "people", "upload_id": UPLOAD_ID}
+        stream = await store.write_guarded(uploading.begin, **begun)
+        late = [("target", json.dumps(first))] if first else []
+        late += [(f"late-{number}", json.dumps(person(number))) for number in range(5)]
+        total, told = [0] * VIEWS, []
+
+        async def look(caller=caller, total=total, told=told):
+            seen = views(await exact(store, caller, HEIGHTS))
+            total[:] = [one + more for one, more in zip(total, seen, strict=True)]
+            told.append(await answer_to(store, caller, HEIGHTS))
+            assert await answer_to(store, caller, HEIGHTS) == told[-1]
+
+        sent = uploading.check(table, late, first_row=0).rows
+        await store.write_guarded(uploading.put, stream=stream, first_row=0, rows=sent[:-1])
+        await look()
+        await store.write_guarded(uploading.put, stream=stream, first_row=len(sent) - 1, rows=sent[-1:])
+        assert await answer_to(store, caller, HEIGHTS) == told[-1]  # Until the stream ends, nothing is new.
+        await store.write_guarded(uploading.end, stream=stream)
+        await look()
+        erased = {"actor": caller, "organization_id": caller.tenant, "name": "people"}
+        for user in ("late-0", "target"):
+            await store.write(datasets.erase_user, **erased, user_id=user)
+            await look()
+        assert await spent(store, caller) == 4 * 0.5
+        sums.append(total)
+    assert excess(*sums, epsilon=3 * 0.5, delta=3 * cost(1).delta) <= 0  # The fourth answer is without the target.
+
+
+@pytest.mark.parametrize("buckets_per_user", [2, 3])
+async def test_a_person_in_several_buckets_shows_no_more_than_the_price_of_so_many(store, buckets_per_user):
+    """The attacker adds up all buckets in which the target may be."""
+    seen = []
+    for target in (True, False):
+        caller = await world(store, f"with-{target}", target=False, buckets_per_user=buckets_per_user)
+        heights = [100.0 + 10 * number for number in range(buckets_per_user + 2)]
+        crowd = {f"crowd-{number}": {"people": [person(1) | {"height": height}]}
+                 for number, height in enumerate(heights * 30)}  # fmt: skip
+        one = {"target": {"people": [person(1) | {"height": height} for height in heights]}} if target else {}
+        await upload(store, caller, crowd | one)
+        counted_ = counts.bounded(await exact(store, caller, HEIGHTS._replace(where='{"$$height": {"$lt": 165}}')))
+        assert sum(counted_.values()) == 30 * len(heights) + (buckets_per_user if target else 0)
+        draws = [noisy({(draw, key): users for key, users in counted_.items() for draw in range(VIEWS)})]
+        sums = [0] * VIEWS
+        for (draw, _), users in draws[0].items():
+            sums[draw] += users
+        seen.append(sums)
+    price = cost(buckets_per_user)
+    assert excess(*seen, epsilon=price.epsilon, delta=price.delta) <= 0
 
 
 async def test_all_versions_together_tell_no_more_than_the_budget(store):
