@@ -16,6 +16,20 @@ from tests.core.scenes import HOUSE
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+RULES = "/api/latest/rules"
+RULE = f"{RULES}/r1"
+FULL = {
+    "id": "r1",
+    "displayName": "one",
+    "shortDescription": "short",
+    "longDescription": "long\nlines",
+    "directives": ["d1", "d2"],
+    "targets": ["group:g1", "special:all"],
+    "enabled": True,
+    "system": False,
+    "tags": [{"env": "prod"}, {"team": "a:b"}],
+}
+COMPOSITE = {"include": {"or": ["group:a"]}, "exclude": {"and": ["group:b", {"or": ["special:all"]}]}}
 _BASE = "(?:/rudder)?/api(?:/[^/]+)?"
 _CALLS = [
     ("GET", "/info", "GetInfo", pb.GetInfoRequest),

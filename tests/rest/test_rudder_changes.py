@@ -7,10 +7,8 @@ import pytest_asyncio
 from server.core import events
 from server.core.caller import Role
 from server.core.organizations import ReasonMode
-from tests.rest.rudder_edge import Edge, settle, token_of
+from tests.rest.rudder_edge import RULE, RULES, Edge, settle, token_of
 
-RULES = "/api/latest/rules"
-RULE = f"{RULES}/r1"
 REQUESTS = "/api/latest/changeRequests"
 OFF = "Workflows are disabled, and without them the change requests API is not available."
 
