@@ -10,9 +10,11 @@ from typing import Any
 from server.core import exactjson
 from server.core.errors import MAX_VALUE, Fault, InvalidFields, cut
 from server.core.exactjson import Number
-from server.core.stats_leaves import leaves_of, storable
+from server.core.stats_leaves import TooManyLeaves, leaves_of, storable
 
 MAX_TYPE = 120  # characters
+LEAVES_SHARE, LEAVES_FREE = 4, 64 * 1024  # Leaves may be so many times as long as the data, and so many characters.
+TOO_LONG_NAMES = "has long names with too many members below them"
 LEAST, MOST = -(2**63) + 1, 2**63 - 2  # Of whole numbers. What is beyond in a filter becomes the number beside these.
 REQUIRED = "Field is required"
 BAD_UUID = "Could not convert to UUID: badly formed hexadecimal UUID string"
@@ -92,7 +94,11 @@ def _read(given: Mapping[str, Any]) -> Values:
     if faults:
         raise InvalidFields(tuple(faults))
     if "data" in values:
-        values["leaves"] = leaves_of(given["data"], str(values.get("type", "")))
+        most = LEAVES_SHARE * len(str(values["data"])) + LEAVES_FREE
+        try:
+            values["leaves"] = leaves_of(given["data"], str(values.get("type", "")), most=most)
+        except TooManyLeaves as error:
+            raise InvalidFields((Fault("data", TOO_LONG_NAMES),)) from error
     return values
 
 

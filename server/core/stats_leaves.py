@@ -11,6 +11,7 @@ case is folded, for comparisons that ignore it.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 from urllib.parse import quote
 
@@ -27,13 +28,22 @@ _MIDDLE, _MOST = 50_000_000, 49_999_999  # of a number's power of ten
 _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 
 
-def leaves_of(data: Any, type_: str) -> str:
-    """Return the leaves of `data` as JSON: {path: leaf}."""
-    found: dict[str, str] = {}
-    if not type_.isascii():
-        found[FOLDED_TYPE] = type_.casefold()
-    _collect(found, "/", data)
-    return orjson.dumps(found).decode()
+class TooManyLeaves(ValueError):
+    """The leaves are longer than they may be: long names with many members below them are in each of their paths."""
+
+
+def leaves_of(data: Any, type_: str, *, most: float = inf) -> str:
+    """Return the leaves of `data`, of `most` characters, as JSON: {path: leaf}. Raises TooManyLeaves."""
+    found = _Leaves(most)
+    if type_folded := folded_type(type_):
+        found.all[FOLDED_TYPE] = type_folded
+    found.collect("/", data)
+    return orjson.dumps(found.all).decode()
+
+
+def folded_type(type_: str) -> str | None:
+    """Return the second leaf of a type that is not ASCII."""
+    return None if type_.isascii() else type_.casefold()
 
 
 def path_of(keys: Sequence[str]) -> str:
@@ -51,15 +61,28 @@ def storable(text: str) -> str:
     return text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("\ufffd", text)
 
 
-def _collect(found: dict[str, str], path: str, value: Any) -> None:
-    found[path] = leaf_of(value)
-    if isinstance(value, str):
-        if not value.isascii():
-            found[FOLDED + path] = TEXT + storable(value.casefold())
-    elif isinstance(value, dict):
-        stem = path if path == "/" else f"{path}/"
-        for key, item in value.items():
-            _collect(found, stem + _segment(key), item)
+class _Leaves:
+    """Leaves as they are collected, up to so many characters."""
+
+    def __init__(self, most: float) -> None:
+        self.all: dict[str, str] = {}
+        self._left = most
+
+    def collect(self, path: str, value: Any) -> None:
+        self._add(path, leaf_of(value))
+        if isinstance(value, str):
+            if not value.isascii():
+                self._add(FOLDED + path, TEXT + storable(value.casefold()))
+        elif isinstance(value, dict):
+            stem = path if path == "/" else f"{path}/"
+            for key, item in value.items():
+                self.collect(stem + _segment(key), item)
+
+    def _add(self, path: str, leaf: str) -> None:
+        self._left -= len(path) + len(leaf)
+        if self._left < 0:
+            raise TooManyLeaves
+        self.all[path] = leaf
 
 
 def _segment(key: str) -> str:

@@ -277,3 +277,15 @@ def test_what_is_no_time_is_none(text):
 )
 def test_values_of_queries_are_of_their_field_s_kind(field, operator, text, values):
     assert values_of(field, operator, text) == values
+
+
+def test_long_names_above_many_members_are_refused_and_deep_data_is_not():
+    for data in (
+        {"k" * 10_000: {str(number): 0 for number in range(8000)}},
+        {"é" * 4000: dict.fromkeys("abcdefgh", 1)},
+    ):
+        with pytest.raises(InvalidFields) as raised:
+            content(data=data)
+        assert [fault.field for fault in raised.value.faults] == ["data"]
+    deep = {f"level{n}": {f"name{m}": {"value": m, "text": "é" * 20} for m in range(300)} for n in range(30)}
+    assert content(data=deep)["leaves"]
