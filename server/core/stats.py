@@ -191,7 +191,7 @@ async def page(tx: Tx, *, caller: Caller, asked: Asked, thorough: bool) -> Page 
     names = await _organizations(tx, caller, asked.conditions, own=False)
     if isinstance(asked.after, str):
         asked = asked._replace(after=await _place(tx, names, asked))
-    if asked.limit <= FEW_ROWS:
+    if asked.skip + asked.limit <= FEW_ROWS:
         rows = await _found(tx, list(names), asked, rows_of, thorough=thorough)
         return None if rows is None else _page(rows, rows[: asked.limit], asked, names)
     found = await _found(tx, list(names), asked, keys, thorough=thorough)
@@ -237,7 +237,7 @@ async def _within(
     """Return what `_found` returns, having looked at so many stats of each organization at most."""
     after = asked.after if isinstance(asked.after, Place) else None
     parts: Sequence[int | str] = owners
-    if len(owners) > FEW:
+    if len(owners) > FEW or (len(owners) > 1 and asked.skip > QUICK_SKIP):  # Else all that is skipped would come here.
         parts = [orjson.dumps([{"value": owner} for owner in owners]).decode()]
     one = len(parts) == 1
     most, skip = (asked.limit + 1, asked.skip) if one else (asked.skip + asked.limit + 1, 0)

@@ -195,6 +195,29 @@ async def test_a_page_that_is_too_large_is_refused_or_ends_early(store, acme, mo
     assert (page.stats, page.has_more) == (made[:2], True)
 
 
+async def test_what_is_skipped_in_several_organizations_is_not_fetched(store, acme, other, monkeypatch):
+    made = []
+    for caller in (acme, other):
+        made += await stored(store, caller, *(content(day=day) for day in range(30)))
+    fetched = []
+    for name in ("keys", "rows_of"):
+        build = getattr(stats, name)
+
+        def counting(*asked, build=build, **limits):
+            fetched.append(limits["most"])
+            return build(*asked, **limits)
+
+        monkeypatch.setattr(stats, name, counting)
+    monkeypatch.setattr(stats, "QUICK_SKIP", 40)
+    for order in (Order(), Order("day", descending=True)):
+        every = (await found(store, EVERYBODY, order=order, limit=60)).stats
+        for skip in (0, 18, 19, 35, 40, 41, 55, 60, 999_999_999_999):
+            fetched.clear()
+            page = await found(store, EVERYBODY, order=order, skip=skip, limit=3)
+            assert (page.stats, page.has_more) == (every[skip : skip + 3], skip + 3 < 60)
+            assert max(fetched) <= 44
+
+
 async def test_a_stat_is_changed_and_tells_when(store, acme):
     [first, second] = await stored(store, acme, content(type="été"), content(uuid=UUID))
     changes = read_changes({"day": "7", "data": {"x": [1, 2]}, "year": 2021, "unknown": 1})
