@@ -58,7 +58,7 @@ async def _serve(settings: Settings, path: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    policy = Policy.of_days(results=settings.results_days, tasks=settings.tasks_days)
+    policy = Policy.of_days(results=settings.results_days, tasks=settings.tasks_days, stored=settings.stored_days)
     await server.start(policy, sweep_seconds=settings.sweep_seconds)
     print(READY, flush=True)
     await stop.wait()

@@ -3,6 +3,8 @@
 from itertools import accumulate
 from typing import NamedTuple
 
+from server.core.deliveries import DeliveryState, remove_chunks
+from server.store import deliveries
 from server.store import retention as store
 from server.store.engine import Tx
 from server.store.retention import State as State
@@ -15,15 +17,19 @@ MOST_COUNTED = 10_000
 
 
 class Policy(NamedTuple):
-    """How long results and tasks are kept after their task has ended, in microseconds; 0: for ever."""
+    """How long results and tasks are kept after their task has ended, in microseconds; 0: for ever.
+
+    `stored`: how long results wait to be fetched that can be fetched once.
+    """
 
     results: int = 0
     tasks: int = 0
+    stored: int = 0
 
     @classmethod
-    def of_days(cls, *, results: float, tasks: float) -> "Policy":
+    def of_days(cls, *, results: float, tasks: float, stored: float = 0) -> "Policy":
         """Return the policy that settings name in days."""
-        return cls(round(results * DAY), round(tasks * DAY))
+        return cls(round(results * DAY), round(tasks * DAY), round(stored * DAY))
 
 
 class Look(NamedTuple):
@@ -47,6 +53,7 @@ class Sweep(NamedTuple):
     holder: str
     results_before: int
     tasks_before: int
+    stored_before: int = 0
 
 
 class Slice(NamedTuple):
@@ -92,6 +99,9 @@ async def sweep(tx: Tx, *, sweep: Sweep, period: int, most: int = MOST_ROWS) -> 
     fitting = max(1, sum(1 for total in accumulate(sizes) if total <= MOST_BYTES))
     results = await store.sweep_results(tx, before=sweep.results_before, most=fitting) if sizes else 0
     left = most - results if results == len(sizes) else 0
+    left -= await _expire(tx, before=sweep.stored_before, most=left) if left else 0
+    if left and await remove_chunks(tx):
+        left = 0
     tasks = await store.sweep_tasks(tx, before=sweep.tasks_before, most=left) if left else 0
     left -= tasks
     left -= await store.sweep_revocations(tx, most=left) if left else 0
@@ -108,14 +118,24 @@ async def state(tx: Tx) -> State:
 
 async def due(tx: Tx, *, policy: Policy) -> Due:
     """Count what the next sweep would remove."""
-    results_before, tasks_before = _before(tx.now, policy)
+    results_before, tasks_before, _ = _before(tx.now, policy)
     return Due(
         await store.due_results(tx, before=results_before, most=MOST_COUNTED),
         await store.due_tasks(tx, before=tasks_before, most=MOST_COUNTED),
     )
 
 
-def _before(now: int, policy: Policy) -> tuple[int, int]:
-    """Return before which times results and tasks must have ended to go. A task's results go with it."""
+def _before(now: int, policy: Policy) -> tuple[int, int, int]:
+    """Return before which times results, tasks and stored results must have ended to go; a task's results with it."""
     tasks = now - policy.tasks if policy.tasks else 0
-    return max(now - policy.results if policy.results else 0, tasks), tasks
+    results = now - policy.results if policy.results else 0
+    stored = now - policy.stored if policy.stored else 0
+    return max(results, tasks), tasks, max(stored, tasks)
+
+
+async def _expire(tx: Tx, *, before: int, most: int) -> int:
+    """Let go of results that nobody has fetched since then, and return how many."""
+    expired = await deliveries.expired(tx, before=before, most=most)
+    if expired:
+        await deliveries.end(tx, expired, state=DeliveryState.EXPIRED, retrieved=False)
+    return len(expired)

@@ -12,6 +12,7 @@ from google.api import httpbody_pb2
 
 from server.rpc.door import Context
 
+LAST_WRITE_SECONDS = 100.0  # The edge ends earlier what does not move.
 CUT = b"\xff\xff\xff\xff"
 
 
@@ -22,6 +23,7 @@ class Answer:
         self._context = context
         self._content_type = ""
         self.begun = False
+        self._writing: asyncio.Future[None] | None = None
 
     async def begin(self, content_type: str, *headers: tuple[str, str]) -> None:
         """Send headers."""
@@ -31,7 +33,17 @@ class Answer:
 
     async def write(self, data: bytes) -> None:
         """Send some of the body. Returns when the edge takes it."""
-        await self._context.write(httpbody_pb2.HttpBody(content_type=self._content_type, data=data))
+        message = httpbody_pb2.HttpBody(content_type=self._content_type, data=data)
+        self._writing = asyncio.ensure_future(self._context.write(message))
+        await asyncio.shield(self._writing)
+
+    async def cut(self) -> None:
+        """Break the answer off. What is being written must go out before, or the cut would be lost with it."""
+        if self._writing:
+            await asyncio.wait([self._writing], timeout=LAST_WRITE_SECONDS)
+        if not self._context.done():
+            with suppress(grpc.aio.BaseError, asyncio.InvalidStateError):  # The client is gone.
+                await asyncio.wait_for(self._context.write(CUT), LAST_WRITE_SECONDS)
 
 
 @asynccontextmanager
@@ -41,7 +53,6 @@ async def whole_or_cut(context: Context) -> AsyncIterator[Answer]:
     try:
         yield answer
     except BaseException:
-        if answer.begun and not context.done():
-            with suppress(grpc.aio.BaseError, asyncio.InvalidStateError):  # The client is gone.
-                await context.write(CUT)
+        if answer.begun:
+            await answer.cut()
         raise

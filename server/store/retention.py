@@ -7,6 +7,7 @@ import orjson
 from sqlalchemy import Integer, String, bindparam, delete, exists, func, or_, select, text, tuple_, update
 from sqlmodel import Field, SQLModel
 
+from server.store import deliveries
 from server.store.columns import micros, table_of
 from server.store.engine import Command, Query, Size, Tx
 from server.store.lists import records
@@ -92,7 +93,7 @@ _COUNT_REMOVED = Command(
 _DUE_TASKS = select(_T.id).where(_OVER, _DUE).order_by(*_OLDEST_FIRST).limit(_MOST).correlate(None)
 _EMPTY = ~exists().where(_R.task_id == _T.id).correlate(TASKS)
 # The limit is within: else PostgreSQL would look through all tasks and results for those that have none left.
-_SWEEP_TASKS = Command(delete(TASKS).where(_T.id.in_(_DUE_TASKS), _EMPTY))
+_SWEEP_TASKS = Query(delete(TASKS).where(_T.id.in_(_DUE_TASKS), _EMPTY).returning(_T.id), _TaskId)
 _HEARD = exists().where(_S.id == _X.session_id).correlate(REVOCATIONS)
 _UNHEARD = select(_X.task_id, _X.attempt).where(~_HEARD).limit(_MOST).correlate(None)
 _SWEEP_REVOCATIONS = Command(delete(REVOCATIONS).where(tuple_(_X.task_id, _X.attempt).in_(_UNHEARD)))
@@ -144,7 +145,10 @@ async def sweep_results(tx: Tx, *, before: int, most: int) -> int:
 
 async def sweep_tasks(tx: Tx, *, before: int, most: int) -> int:
     """Remove tasks that ended before this time and have no results any more; return how many there were."""
-    return await tx.run(_SWEEP_TASKS, before=before, most=most)
+    swept = [one.task_id for one in await tx.all(_SWEEP_TASKS, before=before, most=most)]
+    if swept:
+        await deliveries.forget(tx, swept)
+    return len(swept)
 
 
 async def sweep_revocations(tx: Tx, *, most: int) -> int:

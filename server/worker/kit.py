@@ -8,10 +8,10 @@
     def fetch_data(task: Task) -> Result:
         return Result.json({"sms": []})
 
-`taskhouse work --module pkg.mod:worker` runs it. An action runs in a thread of its own. It returns a Result:
-Result.json or Result.bytes for tasks whose result is fetched or sent on a stream, Result.histogram for those with pages;
-those may also yield several. Raising fails the attempt, and the task is tried again later. A task may be started more than once,
-but only one attempt's outcome is accepted.
+`taskhouse work --module pkg.mod:worker` runs it. An action runs in a thread of its own. It returns Result.json or
+Result.bytes where results are fetched or sent on a stream, and Result.histogram where they are pages; there it may also
+be a generator that yields several. Raising fails the attempt, and the task is tried again later. A task may be started
+more than once, but only one attempt's outcome is accepted.
 """
 
 import re

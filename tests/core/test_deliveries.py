@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from server.core import channels, deliveries, reports, tasks, work
+from server.core import channels, deliveries, reports, retention, tasks, work
 from server.core.arrivals import Bytes, Chunk
 from server.core.deliveries import CHUNK_BYTES, FAILURE, INLINE_BYTES, LAW, DeliveryState, Description
 from server.core.errors import ResultClaimed, ResultNotFound
@@ -251,6 +251,25 @@ async def test_nobody_says_so_of_another_s_result(store):
     stranger = replace(caller, credential_id="d")
     await store.write_guarded(deliveries.consume, caller=stranger, task_ids=[asked.id])
     assert (await status(store, caller, asked.id)).delivery == DeliveryState.AVAILABLE
+
+
+async def test_what_nobody_fetches_expires_and_goes_with_its_task(store, rows):
+    caller, asked = await published(store, b"z", WHOLE)
+    await task(store, caller, retrieval="asstore", account="john")
+    day = retention.DAY
+    for days, states in ((2, ["AVAILABLE"]), (4, ["EXPIRED"]), (8, [])):
+        policy = retention.Policy(stored=3 * day, tasks=7 * day)
+        after = days * 86_400
+        sweep = await store.write_guarded(later, after, retention.claim, holder="me", policy=policy, period=1)
+        while not (await store.write_guarded(later, after, retention.sweep, sweep=sweep, period=1)).is_last:
+            pass
+        found = await rows("SELECT state FROM deliveries WHERE state <> 'AWAITED'")
+        assert [state for (state,) in found] == states
+        chunks = await rows("SELECT number FROM chunks")
+        assert len(chunks) == (states == ["AVAILABLE"])
+    assert await rows("SELECT task_id FROM leftovers") == []
+    with pytest.raises(ResultNotFound):
+        await claim(store, caller, asked.id)
 
 
 # Channels

@@ -267,4 +267,4 @@ async def test_what_is_due_and_what_was_done_can_be_seen(store):
 
 @pytest.mark.parametrize(("days", "period"), [(0, 0), (0.5, DAY // 2), (30, 30 * DAY)])
 def test_a_policy_is_given_in_days(days, period):
-    assert Policy.of_days(results=days, tasks=days) == (period, period)
+    assert Policy.of_days(results=days, tasks=days, stored=days) == (period, period, period)
