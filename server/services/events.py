@@ -59,6 +59,7 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         caller, sent = current_caller(), request.after
         owner = request.organization or caller.organization
         log = await self._store.read(event_log.log_of, caller=caller, organization=request.organization)
+        await context.send_initial_metadata(())  # The first event may be long in coming.
         with self._watching.watched(log) as watched:
             while True:
                 found = await self._store.scan(events.page, organization_id=log, after=sent, most=SENT_AT_ONCE)
