@@ -246,8 +246,8 @@ def _statement(shape: _Shape, leader: int | None) -> Select[Any]:
         select(*wanted)
         .where(*conditions)
         .order_by(*(column.desc() if shape.order.descending else column for column in place))
-        .limit(bindparam("most", type_=Integer))
-        .offset(bindparam("skip", type_=Integer))
+        .limit(bindparam("most", type_=BigInteger))
+        .offset(bindparam("skip", type_=BigInteger))
     )
 
 
