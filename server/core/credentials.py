@@ -4,6 +4,7 @@ import hashlib
 import re
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -170,6 +171,11 @@ async def by_digest(tx: Tx, *, digest: bytes, token: bool, api: str = "grpc") ->
     organization, allowed = found.organization or "", _allowed(found.allowed)
     caller = Caller(found.id, role, found.organization_id, organization, found.user_id, found.display_name, allowed)
     return Good(found.digest, caller)
+
+
+async def still_good(tx: Tx, *, ids: Sequence[str]) -> set[tuple[str, bytes]]:
+    """Return those of these credentials that are good, each with the digest by which it is."""
+    return {(one.id, one.digest) for one in await store.good_of(tx, ids)}
 
 
 async def create_key(

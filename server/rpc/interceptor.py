@@ -116,11 +116,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
     async def _until_revoked(self, call: "_Call", serving: Awaitable[Any]) -> Any:
         if call.presented is None:
             return await serving
-        token = call.presented.type is CredentialType.TOKEN
         task = asyncio.ensure_future(serving)
-        watch = asyncio.ensure_future(
-            self._callers.until_revoked(call.presented.digest, token=token, api=call.presented.api)
-        )
+        watch = asyncio.ensure_future(self._callers.until_revoked(call.credential_id, call.presented.digest))
         try:
             await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -173,7 +170,9 @@ class _Method:
 class _Call:
     """One call on its way."""
 
-    __slots__ = ("caller", "context", "metadata", "method", "outcome", "presented", "request_id", "started")
+    __slots__ = (
+        *("caller", "context", "credential_id", "metadata", "method", "outcome", "presented", "request_id", "started"),
+    )
 
     def __init__(self, method: _Method, context: Context) -> None:
         self.started = time.perf_counter()
@@ -183,6 +182,7 @@ class _Call:
         self.request_id = str(self.metadata.get("x-request-id") or uuid.uuid4())
         self.presented: Presented | None = None
         self.caller = "-"
+        self.credential_id = ""
         self.outcome = "OK"
 
     async def admit(self) -> None:
@@ -192,6 +192,7 @@ class _Call:
         self.presented = self.method.door.presented(self.metadata)
         caller = await self._find()
         self.caller = f"{caller.role.value}:{caller.credential_id}"
+        self.credential_id = caller.credential_id
         set_caller(caller)
         if not may_call(caller.role, self.method.name):
             raise NotPermitted(self.method.name)

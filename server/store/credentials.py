@@ -1,12 +1,15 @@
 """Credentials: keys and tokens, found by the SHA-256 of the certificate or of the token."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import orjson
 from sqlalchemy import Integer, bindparam, case, insert, or_, select, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
 from server.store.engine import Command, Query, Tx
+from server.store.lists import texts
 from server.store.organizations import ORGANIZATIONS
 
 
@@ -55,6 +58,29 @@ _BY_DIGEST = Query(
     ),
     Found,
 )
+
+
+class Name(NamedTuple):
+    """A credential, and its secret's digest."""
+
+    id: str
+    digest: bytes
+
+
+_IDS = texts("ids")
+_GOOD = Query(
+    select(_C.id, _C.digest).where(
+        _C.id.in_(select(_IDS.c.value)),
+        _C.revoke_time.is_(None),
+        or_(_C.expire_time.is_(None), _C.expire_time > bindparam("now")),
+    ),
+    Name,
+)
+
+
+async def good_of(tx: Tx, ids: Sequence[str]) -> list[Name]:
+    """Return those of these credentials that are neither revoked nor expired."""
+    return await tx.all(_GOOD, ids=orjson.dumps(ids).decode(), now=tx.now)
 
 
 async def good_by_digest(tx: Tx, digest: bytes) -> Found | None:
