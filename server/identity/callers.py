@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+from contextlib import suppress
 
 from server.core import credentials
 from server.core.caller import Caller
@@ -14,6 +15,7 @@ log = logging.getLogger("taskhouse.callers")
 RECHECK_SECONDS = (
     0.5  # How often open streams' credentials are looked at: revocation must cut them off within a second.
 )
+EXPIRY_SECONDS = 5.0  # As above, while nothing is written at all.
 MAX_LOOK = 500  # Credentials in one read: about a millisecond of the event loop.
 
 Name = tuple[str, bytes]
@@ -57,8 +59,13 @@ class Callers:
                 self._watching = None
 
     async def _watch(self) -> None:
+        generation = -1
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
+            with suppress(TimeoutError):  # Without a change only time can end a credential.
+                async with asyncio.timeout(EXPIRY_SECONDS):
+                    await self._store.changed(generation)
+            generation = self._store.generation
             looked_at = set(self._open)
             ids = list({credential_id for credential_id, _ in looked_at})
             good: set[Name] = set()
