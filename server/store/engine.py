@@ -178,7 +178,10 @@ class Store(Protocol):
         """Run a verb that only reads, on one snapshot. For what takes under 5 ms: on SQLite it holds the event loop."""
 
     async def scan(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """As read, for what may take longer."""
+        """As read, for what may take longer. If whoever waits for it is cancelled, it ends soon."""
+
+    async def search(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As scan, for what callers can make take very long: no scan waits for it. Limit its time by cancelling it."""
 
     @property
     def generation(self) -> int:

@@ -31,7 +31,7 @@ SCAN_SECONDS = 600.0
 LOCK_SECONDS = 10.0
 IDLE_SECONDS = 15.0  # In a transaction: a process that was stopped in one gives its locks back.
 BUSY_SECONDS = 10.0  # How long a verb waits for a connection.
-WRITERS, READERS, SCANNERS = 8, 8, 2  # Connections, at most.
+WRITERS, READERS, SCANNERS, SEARCHERS = 8, 8, 2, 2  # Connections, at most.
 POLL_SECONDS = 0.5
 CLOSE_SECONDS = 5.0
 DEBOUNCE_SECONDS = 0.005  # Between two hints to the other processes.
@@ -91,13 +91,14 @@ class PostgresStore:
         self._writers = self._pool(WRITERS, STATEMENT_SECONDS, _BY_INDEX)
         self._readers = self._pool(READERS, STATEMENT_SECONDS, _BY_INDEX | _READ_ONLY)
         self._scanners = self._pool(SCANNERS, SCAN_SECONDS, _READ_ONLY)
+        self._searchers = self._pool(SEARCHERS, STATEMENT_SECONDS, _READ_ONLY)
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, address: PostgresAddress, folder: Path | None = None) -> "PostgresStore":
         """Return the store once the database has answered. Raises StoreUnavailable if it does not, saying why."""
         store = cls(address, folder)
-        for pool in (store._writers, store._readers, store._scanners):
+        for pool in (store._writers, store._readers, store._scanners, store._searchers):
             await pool  # It needs to be waited for, though it connects only when it is used.
         try:
             async with store._borrowed(store._writers) as connection:
@@ -145,6 +146,10 @@ class PostgresStore:
     async def scan(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As read, for what may take longer: it takes no connection from quick reads."""
         return await self._transact(self._scanners, _SNAPSHOT, [], verb, *args, **kwargs)
+
+    async def search(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As scan: it takes no connection from scans."""
+        return await self._transact(self._searchers, _SNAPSHOT, [], verb, *args, **kwargs)
 
     # Writing
 
@@ -301,7 +306,7 @@ class PostgresStore:
             if self._untold.is_set():
                 async with self._writers.acquire(timeout=CLOSE_SECONDS) as connection:
                     await connection.execute(f"NOTIFY {CHANNEL}")
-        for pool in (self._readers, self._scanners, self._writers):
+        for pool in (self._readers, self._scanners, self._searchers, self._writers):
             try:
                 await asyncio.wait_for(pool.close(), CLOSE_SECONDS)
             except FAILURES:

@@ -31,6 +31,7 @@ MAX_BATCH = 100  # Verbs committed together.
 WIPE_TRIES = 20
 WIPE_PAUSE_SECONDS = 0.05
 POLL_SECONDS = 0.01  # How soon another process's commit is noticed; one look costs 3 microseconds.
+STOP_STEPS = 1_000_000  # of SQLite's machine, some tens of milliseconds
 BUSY_SECONDS = 5.0  # Only recovery and outsiders hold SQLite's own locks for long.
 
 _Value = TypeVar("_Value")
@@ -109,6 +110,35 @@ def _connect(path: Path) -> sqlite.Connection:
     return connection
 
 
+class _Look:
+    """A connection of its own in a thread, which another thread may stop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: sqlite.Connection | None = None
+        self._stopped = False
+
+    def begin(self, path: Path) -> sqlite.Connection:
+        connection = _connect(path)
+        # For a stop that comes between two statements. Seldom: each time it waits for the interpreter.
+        connection.set_progress_handler(lambda: self._stopped, STOP_STEPS)
+        with self._lock:
+            self._connection = connection
+        return connection
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._connection:
+                self._connection.interrupt()
+
+    def end(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
+
+
 # What PostgreSQL has and SQLite has not: see store/counts.py.
 
 
@@ -143,6 +173,7 @@ class SqliteStore:
             raise StoreUnavailable(f"cannot open the database {path}: {error}") from error
         self._quick_tx = SqliteTx(self._quick, self._statements, self._heads)
         self._scanners = ThreadPoolExecutor(max_workers=2, thread_name_prefix="scan")
+        self._searchers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
         self._changes = Changes()
         self._seen = self._data_version()
         self._watch: asyncio.Task[None] | None = None
@@ -157,17 +188,29 @@ class SqliteStore:
         return self._read(self._quick_tx, verb, *args, **kwargs)
 
     async def scan(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._beside(self._scanners, verb, *args, **kwargs)
+
+    async def search(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._beside(self._searchers, verb, *args, **kwargs)
+
+    async def _beside(self, threads: ThreadPoolExecutor, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        look = _Look()
+
         def in_thread() -> T:
             try:
-                connection = _connect(self._path)
+                connection = look.begin(self._path)
             except sqlite.Error as error:
                 raise StoreUnavailable(str(error)) from error
             try:
                 return self._read(SqliteTx(connection, self._statements, self._heads), verb, *args, **kwargs)
             finally:
-                connection.close()
+                look.end()
 
-        return await self._loop.run_in_executor(self._scanners, in_thread)
+        try:
+            return await self._loop.run_in_executor(threads, in_thread)
+        except asyncio.CancelledError:
+            look.stop()
+            raise
 
     def _read(self, tx: SqliteTx, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         tx.now = self._clock.now()
@@ -319,6 +362,7 @@ class SqliteStore:
         self._waiting.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
         self._scanners.shutdown()
+        self._searchers.shutdown()
         self._quick.close()
         self._writing.close()
         self._clock.close()

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from server.store.engine import Command, Query, Tx
 from server.store.organizations import ORGANIZATIONS
@@ -28,6 +28,9 @@ NAMES = Query(select(_O.name).order_by(_O.name), Name)
 NAMED = Query(select(_O.name).where(_O.name == bindparam("named")), Name)
 NUMBER = Query(select(_O.create_time).where(_O.name == bindparam("named")), Number)
 SET_NUMBER = Command(update(ORGANIZATIONS).where(_O.name == bindparam("named")).values(create_time=bindparam("value")))
+FOR_EVER = Query(
+    text("WITH RECURSIVE ones (value) AS (SELECT 1 UNION ALL SELECT value FROM ones) SELECT count(*) FROM ones"), Number
+)
 
 
 async def add(tx: Tx, name: str) -> str:
@@ -48,6 +51,12 @@ async def add_then_refuse(tx: Tx, name: str) -> None:
 
 async def names(tx: Tx) -> list[str]:
     return [row.name for row in await tx.all(NAMES)]
+
+
+async def names_for_ever(tx: Tx) -> list[str]:
+    """Never end."""
+    while True:
+        await tx.all(FOR_EVER)
 
 
 async def number(tx: Tx, name: str) -> int:

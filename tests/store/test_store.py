@@ -14,7 +14,19 @@ import pytest
 from server.store.engine import StoreUnavailable, Tx
 from server.store.opening import open_store
 from tests.databases import apart
-from tests.store.names import ADD, RENAME, Refused, add, add_then_refuse, add_unless_there, count_on, names, now, number
+from tests.store.names import (
+    ADD,
+    RENAME,
+    Refused,
+    add,
+    add_then_refuse,
+    add_unless_there,
+    count_on,
+    names,
+    names_for_ever,
+    now,
+    number,
+)
 
 
 async def test_a_verb_that_raises_changes_nothing_and_those_beside_it_commit(store):
@@ -31,10 +43,34 @@ async def test_a_write_is_answered_only_when_another_connection_can_read_it(stor
 
 
 async def test_a_read_cannot_write(store):
-    for read in (store.read, store.scan):
+    for read in (store.read, store.scan, store.search):
         with suppress(StoreUnavailable):
             await read(add, "unwritten")
     assert await store.read(names) == []
+
+
+@pytest.mark.parametrize("how", ["scan", "search"])
+async def test_what_is_read_at_length_ends_when_nobody_waits_for_it(store, how):
+    await store.write(add, "a")
+    read = getattr(store, how)
+    endless = [asyncio.ensure_future(read(names_for_ever)) for _ in range(5)]
+    await asyncio.wait(endless, timeout=0.2)
+    assert not any(one.done() for one in endless)
+    for one in endless:
+        one.cancel()
+    await asyncio.gather(*endless, return_exceptions=True)
+    async with asyncio.timeout(5):
+        assert await read(names) == ["a"]
+
+
+async def test_no_scan_waits_for_searches(store):
+    endless = [asyncio.ensure_future(store.search(names_for_ever)) for _ in range(5)]
+    await asyncio.wait(endless, timeout=0.1)
+    async with asyncio.timeout(5):
+        assert await store.scan(names) == []
+    for one in endless:
+        one.cancel()
+    await asyncio.gather(*endless, return_exceptions=True)
 
 
 async def test_a_scan_sees_what_was_committed_before_it(store):
