@@ -14,6 +14,7 @@ from server.core.admission import Admission
 from server.core.arrivals import MAX_RESULT_BYTES
 from server.core.listening import Listening
 from server.core.retention import Policy
+from server.core.stats_searching import Searching
 from server.identity.authority import Authority
 from server.identity.callers import Callers
 from server.rest.aircloak import AircloakDoor, AircloakServicer
@@ -170,7 +171,8 @@ def build_server(
     admission = Admission(store, max_unfinished_tasks)
     asapi_pb2_grpc.add_AsapiServiceServicer_to_server(AsapiServicer(store, admission, public_url), add)
     asapi_results_pb2_grpc.add_AsapiResultServiceServicer_to_server(AsapiResultServicer(store, listening), add)
-    monarc = MonarcServicer(store, strict_filters=strict_filters)
+    searching = Searching(store)
+    monarc = MonarcServicer(store, searching, strict_filters=strict_filters)
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
     rudder_pb2_grpc.add_RudderServiceServicer_to_server(RudderServicer(store, Versions(rudder_deprecated)), add)
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(store), add)
@@ -182,7 +184,7 @@ def build_server(
     organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
     results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store, listening), add)
     rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(store), add)
-    stats_pb2_grpc.add_StatServiceServicer_to_server(StatServicer(store), add)
+    stats_pb2_grpc.add_StatServiceServicer_to_server(StatServicer(store, searching), add)
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping, admission), add)
     work = WorkServicer(store, server.stopping, max_result_bytes=max_result_bytes)
     work_pb2_grpc.add_WorkServiceServicer_to_server(work, add)

@@ -358,6 +358,13 @@ class StreamIdle(Refusal):
 
 
 @dataclass(eq=False)
+class SearchTooLong(Refusal):
+    """The search was given up after {seconds} seconds: narrow it by fields that have an index, or ask for less."""
+
+    seconds: int
+
+
+@dataclass(eq=False)
 class Stopping(Refusal):
     """The server is stopping; try again."""
 

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +19,7 @@ from server.core.stats_leaves import leaves_of
 from server.store import stats as store
 from server.store.engine import Query, Tx
 from server.store.stats import Stored
-from server.store.stats_filters import Key, Order, Place, Search, bound, keys, led
+from server.store.stats_filters import Clause, Key, Order, Place, Search, bound, keys, led, removal
 from server.store.stats_filters import rows as rows_of
 
 MAX_LIMIT = 1000
@@ -57,6 +58,14 @@ class Stat(NamedTuple):
     data: str
 
 
+class Effort(Enum):
+    """How far a search goes before it gives up."""
+
+    QUICK = auto()  # It looks at a few hundred stats; for `store.read`.
+    LED = auto()  # It goes where an index leads from stat to stat; for `store.scan`.
+    ANY = auto()  # It goes to the end; for `store.search`.
+
+
 class Asked(NamedTuple):
     """A search: the stats after the one with the id `after`, or after a place, without the first `skip`."""
 
@@ -71,6 +80,11 @@ class Asked(NamedTuple):
     def is_short(self) -> bool:
         """Whether the page is so short that a quick search may find it."""
         return self.limit <= QUICK_LIMIT and self.skip <= QUICK_SKIP
+
+    @property
+    def is_led(self) -> bool:
+        """Whether the order of an index may find the page, of few organizations, with little on the way."""
+        return self.skip <= QUICK_SKIP and led(_clauses(self.conditions), self.order).is_led
 
 
 class Page(NamedTuple):
@@ -170,31 +184,36 @@ async def delete(tx: Tx, *, caller: Caller, stat_id: str) -> None:
     await store.remove(tx, found.id)
 
 
-async def purge(tx: Tx, *, caller: Caller, conditions: tuple[Condition, ...]) -> tuple[int, bool]:
-    """Delete up to SLICE of the caller's own stats, those that the conditions hold for.
+async def own(tx: Tx, *, caller: Caller, conditions: tuple[Condition, ...], after: str) -> list[str]:
+    """Return the ids of up to SLICE of the caller's own stats that the conditions hold for, those after an id.
 
-    Return how many these were, and whether there are more. For a caller of no organization all are its own.
+    To a caller of no organization all are its own.
     """
     searched = await _organizations(tx, caller, conditions, own=True)
-    found = await _found(tx, list(searched), Asked(conditions, limit=SLICE - 1), keys, thorough=True)
-    assert found is not None  # noqa: S101 - a thorough search gives no half answers.
-    deleted = await store.remove_many(tx, orjson.dumps([key.id for key in found]).decode())
-    return deleted, len(found) == SLICE
+    asked = Asked(conditions, after=Place(after, after) if after else None, limit=SLICE - 1)
+    found = await _found(tx, list(searched), asked, keys, Effort.ANY)
+    assert found is not None  # noqa: S101 - such a search gives no half answers.
+    return [key.id for key in found]
 
 
-async def page(tx: Tx, *, caller: Caller, asked: Asked, thorough: bool) -> Page | None:
-    """Return a page of the stats that the caller may read. Raises InvalidFields.
+async def purge(tx: Tx, *, caller: Caller, conditions: tuple[Condition, ...], ids: list[str]) -> int:
+    """Delete the caller's own stats with these ids for which the conditions still hold, and return how many."""
+    searched = await _organizations(tx, caller, conditions, own=True)
+    owners = orjson.dumps([{"value": owner} for owner in searched]).decode()
+    search = Search(_clauses(conditions), _FIRST)
+    command, values = removal(search, organizations=owners, ids=orjson.dumps(ids).decode())
+    return await tx.run(command, **values)
 
-    A search that is not thorough looks at a few hundred stats at most, and returns None if that does not fill the page:
-    then ask again, with `store.scan`.
-    """
+
+async def page(tx: Tx, *, caller: Caller, asked: Asked, effort: Effort) -> Page | None:
+    """Return a page of the stats that the caller may read; None if it takes more effort. Raises InvalidFields."""
     names = await _organizations(tx, caller, asked.conditions, own=False)
     if isinstance(asked.after, str):
         asked = asked._replace(after=await _place(tx, names, asked))
     if asked.skip + asked.limit <= FEW_ROWS:
-        rows = await _found(tx, list(names), asked, rows_of, thorough=thorough)
+        rows = await _found(tx, list(names), asked, rows_of, effort)
         return None if rows is None else _page(rows, rows[: asked.limit], asked, names)
-    found = await _found(tx, list(names), asked, keys, thorough=thorough)
+    found = await _found(tx, list(names), asked, keys, effort)
     if found is None:
         return None
     shown = found[: asked.limit]
@@ -217,18 +236,25 @@ async def _organizations(tx: Tx, caller: Caller, conditions: Sequence[Condition]
 
 
 async def _found(
-    tx: Tx, owners: list[int], asked: Asked, wanted: Wanted[Record], *, thorough: bool
+    tx: Tx, owners: list[int], asked: Asked, wanted: Wanted[Record], effort: Effort
 ) -> list[Record] | None:
-    """Return up to `limit` stats, or their keys, and one more; None if a search that is not thorough cannot tell."""
-    conditions = (condition for condition in asked.conditions if condition.field != ORGANIZATION)
-    search = led(tuple(clause for condition in conditions for clause in clauses_of(condition)), asked.order)
-    bounded = not thorough and (len(owners) > FEW or not search.is_led)
+    """Return up to `limit` stats, or their keys, and one more; None if it takes more effort."""
+    search = led(_clauses(asked.conditions), asked.order)
+    far = len(owners) > FEW or not search.is_led
+    if far and effort is Effort.LED:
+        return None
+    bounded = far and effort is Effort.QUICK
     searches = len(owners) if 1 < len(owners) <= FEW else 1
     for window in (NEAR, FAR // searches) if bounded else (None,):
         found = await _within(tx, owners, asked, search, wanted, window)
         if found is not None:
             return found
     return None
+
+
+def _clauses(conditions: Sequence[Condition]) -> tuple[Clause, ...]:
+    asked = (condition for condition in conditions if condition.field != ORGANIZATION)
+    return tuple(clause for condition in asked for clause in clauses_of(condition))
 
 
 async def _within(

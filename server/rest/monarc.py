@@ -14,6 +14,7 @@ from server.core.exactjson import MalformedJson
 from server.core.stats import Stat
 from server.core.stats_content import REQUIRED, Values, read_changes, read_new
 from server.core.stats_filters import Operator
+from server.core.stats_searching import Searching
 from server.rest.exchange import BodyBroken, EncodingUnknown, QueryBroken, body_of, headers_of, query_of
 from server.rest.monarc_door import (
     ORIGINAL_METHOD,
@@ -48,8 +49,9 @@ T = TypeVar("T")
 class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
     """Serves the documented paths."""
 
-    def __init__(self, store: Store, *, strict_filters: bool) -> None:
+    def __init__(self, store: Store, searching: Searching, *, strict_filters: bool) -> None:
         self._store = store
+        self._searching = searching
         self._strict = strict_filters
 
     async def ListStats(self, request: pb.ListStatsRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
@@ -59,12 +61,7 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
             asked, fields = asking(parameters, strict=self._strict)
         except BadQuery as bad:
             await _bad(context, str(bad))
-        page = None
-        if asked.is_short:
-            page = await self._store.read(stats.page, caller=_reader(), asked=asked, thorough=False)
-        if page is None:
-            page = await self._store.scan(stats.page, caller=_reader(), asked=asked, thorough=True)
-        assert page is not None  # noqa: S101 - a thorough search gives no half answers.
+        page = await self._searching.page(caller=_reader(), asked=asked)
         beside = _at_once if len(page.stats) <= INLINE_STATS else asyncio.to_thread
         return await beside(_page, page, fields)
 
@@ -121,11 +118,8 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
         ]
         if not age or age[0].values == (None,):
             await _bad(context, "Say what is old: created_at__lt must be a time.")
-        count, has_more = 0, True
-        while has_more:
-            deleted, has_more = await self._store.write(stats.purge, caller=_writer(), conditions=asked)
-            count += deleted
-        return _answer(f'{{"count": {count}}}')
+        count, has_more = await self._searching.purge(caller=_writer(), conditions=asked)
+        return _answer(f'{{"count": {count}, "has_more": true}}' if has_more else f'{{"count": {count}}}')
 
     async def GetStat(self, request: pb.GetStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Answer one stat."""

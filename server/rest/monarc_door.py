@@ -49,6 +49,7 @@ STATUSES: Mapping[type[Exception], Told] = {
     errors.PathFieldOverridden: Told(400, _Code.INVALID_ARGUMENT, None),
     errors.UndecodableRequest: Told(400, _Code.INVALID_ARGUMENT, "The request cannot be read."),
     errors.TooLarge: Told(413, _Code.RESOURCE_EXHAUSTED, None),
+    errors.SearchTooLong: Told(400, _Code.INVALID_ARGUMENT, None),
     errors.NotServed: Told(404, _Code.UNIMPLEMENTED, "Not found."),
     NotImplementedError: Told(404, _Code.UNIMPLEMENTED, "Not found."),
     StoreUnavailable: Told(503, _Code.UNAVAILABLE, "The service is not available at the moment. Try again."),

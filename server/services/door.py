@@ -67,6 +67,7 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.LeaseEnded: (_Code.ABORTED, ErrorReason.ERROR_REASON_LEASE_ENDED),
     errors.ProtocolBroken: (_Code.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_PROTOCOL_BROKEN),
     errors.StreamIdle: (_Code.DEADLINE_EXCEEDED, ErrorReason.ERROR_REASON_STREAM_IDLE),
+    errors.SearchTooLong: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_SEARCH_TOO_LONG),
     errors.Stopping: (_Code.UNAVAILABLE, ErrorReason.ERROR_REASON_STOPPING),
     errors.NotServed: (_Code.UNIMPLEMENTED, ErrorReason.ERROR_REASON_NOT_SERVED),
     StoreUnavailable: (_Code.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),

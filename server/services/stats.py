@@ -13,6 +13,7 @@ from server.core.pages import read_page, token_of
 from server.core.stats import Asked
 from server.core.stats_content import Values
 from server.core.stats_filters import Condition, Operator
+from server.core.stats_searching import Searching
 from server.rpc.door import Context, current_caller
 from server.services.stats_messages import (
     changes_of,
@@ -38,8 +39,9 @@ T = TypeVar("T")
 class StatServicer(stats_pb2_grpc.StatServiceServicer):
     """Serves stats to their organization, and to all if it shares them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, searching: Searching) -> None:
         self._store = store
+        self._searching = searching
 
     async def Write(self, request_iterator: AsyncIterator[pb.WriteRequest], context: Context) -> pb.WriteResponse:  # noqa: ARG002, N802 - as generated.
         """Store the stats of a stream; while those of one message are committed, the next one is read."""
@@ -75,13 +77,7 @@ class StatServicer(stats_pb2_grpc.StatServiceServicer):
         order = order_of(request.order_by)
         after = place_of(paging.after, order) if paging.after else None
         asked = Asked(conditions_of(request.filters), order, after, 0, paging.size, cut=True)
-        caller = current_caller()
-        page = None
-        if asked.is_short:
-            page = await self._store.read(stats.page, caller=caller, asked=asked, thorough=False)
-        if page is None:
-            page = await self._store.scan(stats.page, caller=caller, asked=asked, thorough=True)
-        assert page is not None  # noqa: S101 - a thorough search gives no half answers.
+        page = await self._searching.page(caller=current_caller(), asked=asked)
         token = token_of(key_of(page.last)) if page.has_more and page.last else ""
         return pb.QueryResponse(stats=map(stat_to_proto, page.stats), next_page_token=token)
 
@@ -107,11 +103,8 @@ class StatServicer(stats_pb2_grpc.StatServiceServicer):
         before = micros_of(request.before_time, "before_time")
         age = Condition("created_at", (), Operator.LT, negated=False, values=(before,))
         conditions = (age, *conditions_of(request.filters))
-        caller, deleted, has_more = current_caller(), 0, True
-        while has_more:
-            some, has_more = await self._store.write(stats.purge, caller=caller, conditions=conditions)
-            deleted += some
-        return pb.PurgeStatsResponse(deleted=deleted)
+        purged = await self._searching.purge(caller=current_caller(), conditions=conditions)
+        return pb.PurgeStatsResponse(deleted=purged.deleted, has_more=purged.has_more)
 
 
 async def _next(requests: AsyncIterator[pb.WriteRequest]) -> pb.WriteRequest | None:

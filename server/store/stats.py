@@ -96,7 +96,6 @@ _UPDATE = Command(
     update(STATS).where(_S.id == bindparam("stat_id")).values({name: bindparam(f"new_{name}") for name in _CHANGED})
 )
 _DELETE = Command(delete(STATS).where(_S.id == bindparam("stat_id")))
-_DELETE_MANY = Command(delete(STATS).where(_S.id.in_(select(texts("ids").c.value))))
 
 
 async def by_id(tx: Tx, stat_id: str) -> Stored | None:
@@ -133,8 +132,3 @@ async def replace(tx: Tx, stored: Stored, leaves: str) -> None:
 async def remove(tx: Tx, stat_id: str) -> None:
     """Delete a stat."""
     await tx.run(_DELETE, stat_id=stat_id)
-
-
-async def remove_many(tx: Tx, ids: str) -> int:
-    """Delete stats, a JSON list of ids, and return how many."""
-    return await tx.run(_DELETE_MANY, ids=ids)

@@ -13,12 +13,11 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
-    Integer,
     Select,
-    String,
     Text,
     and_,
     bindparam,
+    delete,
     false,
     func,
     literal,
@@ -27,12 +26,11 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
-from server.store.engine import OneTimeQuery, Query
+from server.store.engine import Command, OneTimeQuery, Query
 from server.store.lists import records, texts
 from server.store.stats import STATS, Stored
+from server.store.stats_elements import Indexless, Leaf, Position
 
 MAX_SHAPES = 500
 LEAF = "leaf"
@@ -117,6 +115,7 @@ class What(IntEnum):
     KEYS = auto()
     ROWS = auto()  # the stats themselves, as Stored
     BOUND = auto()  # the place at which a look ends, as a Key without bytes
+    REMOVAL = auto()  # nothing: it deletes
 
 
 class _Shape(NamedTuple):
@@ -179,20 +178,26 @@ def bound(
     return _asked(found, organizations, after, None, What.BOUND, most=1, skip=skip)
 
 
+def removal(search: Search, *, organizations: int | str, ids: str) -> tuple[Command, dict[str, Any]]:
+    """Return the command that deletes, of the stats with these ids (a JSON list), those that are searched for."""
+    shape = _shape(search, organizations, None, None, What.REMOVAL)
+    command = _removals.get(shape)
+    if command is None:
+        listed = _S.id.in_(select(texts("ids").c.value))
+        command = Command(delete(STATS).where(listed, *_conditions(shape, None)))
+        if len(_removals) < MAX_SHAPES:
+            _removals[shape] = command
+    return command, {"organizations": organizations, "ids": ids} | _values(search)
+
+
 _queries: dict[_Shape, Query[Any]] = {}
+_removals: dict[_Shape, Command] = {}
 
 
 def _asked(
     search: Search, organizations: int | str, after: Place | None, up_to: Place | None, what: What, **limits: int
 ) -> tuple[Query[Any], dict[str, Any]]:
-    shape = _Shape(
-        tuple((tuple((term.column, term.test) for term in terms), negated) for terms, negated in search.clauses),
-        search.order,
-        isinstance(organizations, str),
-        after is not None,
-        up_to is not None,
-        what,
-    )
+    shape = _shape(search, organizations, after, up_to, what)
     query = _queries.get(shape)
     if query is None:
         statement = _statement(shape, search.clauses.index(search.leader) if search.leader else None)
@@ -205,18 +210,37 @@ def _asked(
     for name, place in (("after", after), ("up_to", up_to)):
         if place:
             values |= {f"{name}_value": place.value, f"{name}_id": place.id}
+    return query, values | _values(search)
+
+
+def _shape(search: Search, organizations: int | str, after: Place | None, up_to: Place | None, what: What) -> _Shape:
+    return _Shape(
+        tuple((tuple((term.column, term.test) for term in terms), negated) for terms, negated in search.clauses),
+        search.order,
+        isinstance(organizations, str),
+        after is not None,
+        up_to is not None,
+        what,
+    )
+
+
+def _values(search: Search) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for number, clause in enumerate(search.clauses):
         for position, term in enumerate(clause.terms):
             name = f"p{number}_{position}"
             values |= {f"{name}_{at}": value for at, value in enumerate(term.values)}
             if term.column == LEAF or term.test in FOLDED:
                 values |= {f"{name}_path": term.paths[0], f"{name}_folded": term.paths[1]}
-    return query, values
+    return values
 
 
-def _statement(shape: _Shape, leader: int | None) -> Select[Any]:
-    ordered = _S[shape.order.column]
-    place = (_S.id,) if shape.order.column == "id" else (ordered, _S.id)
+def _place(order: Order) -> tuple[ColumnElement[Any], ...]:
+    return (_S.id,) if order.column == "id" else (_S[order.column], _S.id)
+
+
+def _conditions(shape: _Shape, leader: int | None) -> list[ColumnElement[bool]]:
+    place = _place(shape.order)
     conditions: list[ColumnElement[bool]] = []
     if shape.many:
         numbers = records("organizations", value=BigInteger)
@@ -238,13 +262,18 @@ def _statement(shape: _Shape, leader: int | None) -> Select[Any]:
             ),
         )
         conditions.append(not_(some) if negated else some)
+    return conditions
+
+
+def _statement(shape: _Shape, leader: int | None) -> Select[Any]:
+    ordered, place = _S[shape.order.column], _place(shape.order)
     if shape.what is What.ROWS:
         wanted: list[ColumnElement[Any]] = [_S[name] for name in Stored._fields]
     else:
         wanted = [ordered, _S.id, func.octet_length(_S.data) if shape.what is What.KEYS else literal(0)]
     return (
         select(*wanted)
-        .where(*conditions)
+        .where(*_conditions(shape, leader))
         .order_by(*(column.desc() if shape.order.descending else column for column in place))
         .limit(bindparam("most", type_=BigInteger))
         .offset(bindparam("skip", type_=BigInteger))
@@ -314,62 +343,3 @@ _TESTS: Mapping[Test, Callable[[ColumnElement[Any], _Values], ColumnElement[bool
     Test.STARTS_WITH_FOLDED: lambda x, v: _starts(func.lower(x), v[0]),
     Test.ENDS_WITH_FOLDED: lambda x, v: _ends(func.lower(x), v[0]),
 }
-
-
-class Leaf(FunctionElement[str]):
-    """A leaf at a path, compared by its bytes; NULL if there is none."""
-
-    type = String()
-    inherit_cache = True
-    name = "leaf"
-
-
-class Position(FunctionElement[int]):
-    """Where in a text another begins, from 1; 0 if it does not."""
-
-    type = Integer()
-    inherit_cache = True
-    name = "position_of"
-
-
-class Indexless(FunctionElement[Any]):
-    """A column, for SQLite to find nothing by: without statistics it would take any index that fits."""
-
-    inherit_cache = True
-    name = "indexless"
-
-    def __init__(self, column: ColumnElement[Any], *, type_: Any) -> None:
-        super().__init__(column)
-        self.type = type_
-
-
-@compiles(Leaf, "sqlite")
-def _leaf_on_sqlite(element: Leaf, compiler: Any, **options: Any) -> str:
-    leaves, path = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"({leaves} ->> {path})"
-
-
-@compiles(Leaf, "postgresql")
-def _leaf_on_postgresql(element: Leaf, compiler: Any, **options: Any) -> str:
-    leaves, path = (compiler.process(clause, **options) for clause in element.clauses)
-    return f'((CAST({leaves} AS JSON) ->> {path}) COLLATE "C")'
-
-
-@compiles(Position, "sqlite")
-def _position_on_sqlite(element: Position, compiler: Any, **options: Any) -> str:
-    return f"instr({compiler.process(element.clauses, **options)})"
-
-
-@compiles(Position, "postgresql")
-def _position_on_postgresql(element: Position, compiler: Any, **options: Any) -> str:
-    return f"strpos({compiler.process(element.clauses, **options)})"
-
-
-@compiles(Indexless, "sqlite")
-def _indexless_on_sqlite(element: Indexless, compiler: Any, **options: Any) -> str:
-    return f"+{compiler.process(element.clauses, **options)}"
-
-
-@compiles(Indexless, "postgresql")
-def _indexless_on_postgresql(element: Indexless, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.clauses, **options))

@@ -1,17 +1,21 @@
 """Stats: who sees which, retrying, pages, and changing one's own."""
 
+import asyncio
 import itertools
+from functools import partial
 
 import pytest
 
 from server.core import organizations, stats
 from server.core.caller import Caller, Role
-from server.core.errors import InvalidFields, StatExists, StatNotFound
-from server.core.stats import Asked
+from server.core.errors import InvalidFields, SearchTooLong, StatExists, StatNotFound
+from server.core.stats import Asked, Effort
 from server.core.stats_content import read_changes, read_new, time_of, time_text
 from server.core.stats_filters import Condition, Operator, values_of
+from server.core.stats_searching import Searching
 from server.store.stats_filters import Order
 from tests.core import scenes
+from tests.store.names import names_for_ever
 
 UUID = "76a3999f-ab22-4008-a540-f68082f44cb2"
 EVERYBODY = Caller("h", Role.MONARC_ADMIN, None, "", "")
@@ -28,10 +32,7 @@ async def stored(store, caller, *contents):
 
 async def found(store, caller, **asked):
     """The pages there are, from page to page after the last id, quick where that is enough."""
-    page = await store.read(stats.page, caller=caller, asked=Asked(**asked), thorough=False)
-    if page is None:
-        page = await store.scan(stats.page, caller=caller, asked=Asked(**asked), thorough=True)
-    return page
+    return await Searching(store).page(caller=caller, asked=Asked(**asked))
 
 
 def where(field, operator, *values, negated=False):
@@ -178,7 +179,7 @@ async def test_a_limit_of_nothing_tells_whether_there_is_something(store, acme):
 async def test_what_is_rare_is_found_however_far_it_is(store, acme):
     made = await stored(store, acme, *(content(day=day, data={"n": day}) for day in range(2500)))
     asked = (where("day", Operator.GT, 2498),)
-    assert await store.read(stats.page, caller=acme, asked=Asked(asked), thorough=False) is None
+    assert await store.read(stats.page, caller=acme, asked=Asked(asked), effort=Effort.QUICK) is None
     assert (await found(store, acme, conditions=asked)).stats == made[2499:]
     leaf = (Condition("data", ("n",), Operator.EXACT, False, (2400,)),)
     assert (await found(store, acme, conditions=leaf)).stats == [made[2400]]
@@ -243,13 +244,84 @@ async def test_purging_deletes_one_s_own_old_stats_slice_by_slice(store, acme, o
     await stored(store, acme, *([old] * 7), new)
     await stored(store, other, old)
     age = (where("created_at", Operator.LT, time_of("2020-01-01")),)
-    counts = []
-    more = True
-    while more:
-        count, more = await store.write(stats.purge, caller=acme, conditions=age)
-        counts.append(count)
-    assert counts == [3, 3, 1]
+    deleted = []
+    purge = stats.purge
+
+    async def purged(*asked, **more):
+        deleted.append(await purge(*asked, **more))
+        return deleted[-1]
+
+    monkeypatch.setattr(stats, "purge", purged)
+    assert await Searching(store).purge(caller=acme, conditions=age) == (7, False)
+    assert deleted == [3, 3, 1]
     assert [stat.organization for stat in (await found(store, acme)).stats] == ["acme", "other"]
+
+
+async def test_what_was_changed_or_is_another_s_is_not_purged(store, acme, other):
+    old = [content(created_at="2019-01-01", data={"n": number}) for number in range(3)]
+    made, [theirs] = await stored(store, acme, *old), await stored(store, other, old[0])
+    conditions = (
+        where("created_at", Operator.LT, time_of("2020-01-01")),
+        Condition("data", ("n",), Operator.LT, False, (2,)),
+        where("type", Operator.IN, "risk", "threat"),
+        where("month", Operator.IN, 7, negated=True),
+    )
+    ids = await store.search(stats.own, caller=acme, conditions=conditions, after="")
+    assert ids == [made[0].id, made[1].id]
+    changes = read_changes({"created_at": "2021-01-01"})
+    await store.write(stats.update, caller=acme, stat_id=made[0].id, values=changes)
+    ids.append(theirs.id)
+    assert await store.write(stats.purge, caller=acme, conditions=conditions, ids=ids) == 1
+    assert [stat.data for stat in (await found(store, EVERYBODY)).stats] == ['{"n": 0}', '{"n": 2}', '{"n": 0}']
+
+
+async def test_a_search_that_takes_too_long_is_given_up_and_a_purge_says_how_far_it_came(store, acme, monkeypatch):
+    await stored(store, acme, *(content(day=day, created_at="2019-01-01") for day in range(5)))
+    monkeypatch.setattr("server.core.stats_searching.SEARCH_SECONDS", 1)
+    monkeypatch.setattr(stats, "SLICE", 2)
+    searching, real = Searching(store), store.search
+    begun = []
+
+    async def endless_after(first, verb, **asked):
+        begun.append(verb)
+        return await (real(verb, **asked) if len(begun) <= first else real(names_for_ever))
+
+    asked = Asked((where("day", Operator.GT, 1),), limit=1000)
+    monkeypatch.setattr(store, "search", partial(endless_after, 0))
+    with pytest.raises(SearchTooLong):
+        await searching.page(caller=acme, asked=asked)
+    age = (where("created_at", Operator.LT, time_of("2020-01-01")),)
+    with pytest.raises(SearchTooLong):
+        await searching.purge(caller=acme, conditions=age)
+    begun.clear()
+    monkeypatch.setattr(store, "search", partial(endless_after, 1))
+    assert await searching.purge(caller=acme, conditions=age) == (2, True)
+    monkeypatch.undo()
+    assert len((await searching.page(caller=acme, asked=asked)).stats) == 3
+
+
+async def test_an_organization_s_long_searches_wait_for_each_other_and_keep_nobody_else(
+    store, acme, other, monkeypatch
+):
+    await stored(store, acme, *(content(day=day) for day in range(5)))
+    searching, real = Searching(store), store.search
+    hard = Asked((where("day", Operator.GT, 1),), limit=1000)
+
+    async def endless(verb, *, caller, **asked):
+        return await (real(names_for_ever) if caller is acme else real(verb, caller=caller, **asked))
+
+    monkeypatch.setattr(store, "search", endless)
+    searches = [asyncio.ensure_future(searching.page(caller=acme, asked=hard)) for _ in range(5)]
+    async with asyncio.timeout(5):
+        assert (await searching.page(caller=other, asked=hard)).stats == []
+        assert len((await searching.page(caller=acme, asked=Asked(limit=1000))).stats) == 5
+    assert not any(search.done() for search in searches)
+    for search in searches:
+        search.cancel()
+    await asyncio.gather(*searches, return_exceptions=True)
+    monkeypatch.undo()
+    async with asyncio.timeout(5):
+        assert len((await searching.page(caller=acme, asked=hard)).stats) == 3
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from server.core import stats
 from server.core.caller import Role
+from server.core.stats import Effort
 from server.core.stats_content import read_new
 from server.core.stats_filters import Condition, Operator
 from server.store.opening import open_store
@@ -184,7 +185,7 @@ def searches(address):
             made = await store.write(stats.create, caller=caller, contents=contents)
             ids = [stat.id for stat in made]
             assert ids == sorted(ids)
-            page = await store.read(stats.page, caller=caller, asked=stats.Asked(tuple(asked)), thorough=False)
+            page = await store.read(stats.page, caller=caller, asked=stats.Asked(tuple(asked)), effort=Effort.QUICK)
             return [ids.index(stat.id) for stat in page.stats]
 
         yield lambda rows, asked: runner.run(found(rows, asked))

@@ -174,7 +174,9 @@ class PurgeStatsRequest(_message.Message):
     def __init__(self, before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., filters: _Optional[_Iterable[_Union[StatFilter, _Mapping]]] = ...) -> None: ...
 
 class PurgeStatsResponse(_message.Message):
-    __slots__ = ("deleted",)
+    __slots__ = ("deleted", "has_more")
     DELETED_FIELD_NUMBER: _ClassVar[int]
+    HAS_MORE_FIELD_NUMBER: _ClassVar[int]
     deleted: int
-    def __init__(self, deleted: _Optional[int] = ...) -> None: ...
+    has_more: bool
+    def __init__(self, deleted: _Optional[int] = ..., has_more: _Optional[bool] = ...) -> None: ...

@@ -96,7 +96,13 @@ class StatServiceServicer:
     def Query(self, request, context):
         """Returns a page of the stats that every filter holds for.
 
-        Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+        To follow new stats, ask for the order of id, go on after the last one, and overlap: on PostgreSQL, a stat that is
+        written at the same time may be seen a few seconds after one with a greater id. So begin again at an earlier page, and
+        leave out what is known by its id.
+
+        A search may take 10 s. One that only orders, or compares one field with a value, always takes less.
+
+        Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,9 +139,11 @@ class StatServiceServicer:
 
     def PurgeStats(self, request, context):
         """Deletes the organization's stats that are older than a time and that every filter holds for. Large purges are done
-        in slices, each committed: if the call fails, some may be gone already, and it may be repeated.
+        in slices, each committed: if the call fails, some may be gone already, and it may be repeated. After 10 s it ends and
+        says whether there may be more: then it must be repeated.
 
-        Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+        Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG: not even
+        the first of them was found in time).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,13 @@ class StatServiceStub:
     Query: _grpc.UnaryUnaryMultiCallable[_stats_pb2.QueryRequest, _stats_pb2.QueryResponse]
     """Returns a page of the stats that every filter holds for.
 
-    Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+    To follow new stats, ask for the order of id, go on after the last one, and overlap: on PostgreSQL, a stat that is
+    written at the same time may be seen a few seconds after one with a greater id. So begin again at an earlier page, and
+    leave out what is known by its id.
+
+    A search may take 10 s. One that only orders, or compares one field with a value, always takes less.
+
+    Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG).
     """
     GetStat: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetStatRequest, _stats_pb2.Stat]
     """Returns one stat.
@@ -73,9 +79,11 @@ class StatServiceStub:
     """
     PurgeStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.PurgeStatsRequest, _stats_pb2.PurgeStatsResponse]
     """Deletes the organization's stats that are older than a time and that every filter holds for. Large purges are done
-    in slices, each committed: if the call fails, some may be gone already, and it may be repeated.
+    in slices, each committed: if the call fails, some may be gone already, and it may be repeated. After 10 s it ends and
+    says whether there may be more: then it must be repeated.
 
-    Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+    Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG: not even
+    the first of them was found in time).
     """
 
 @_typing.type_check_only
@@ -101,7 +109,13 @@ class StatServiceAsyncStub(StatServiceStub):
     Query: _aio.UnaryUnaryMultiCallable[_stats_pb2.QueryRequest, _stats_pb2.QueryResponse]  # type: ignore[assignment]
     """Returns a page of the stats that every filter holds for.
 
-    Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+    To follow new stats, ask for the order of id, go on after the last one, and overlap: on PostgreSQL, a stat that is
+    written at the same time may be seen a few seconds after one with a greater id. So begin again at an earlier page, and
+    leave out what is known by its id.
+
+    A search may take 10 s. One that only orders, or compares one field with a value, always takes less.
+
+    Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG).
     """
     GetStat: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetStatRequest, _stats_pb2.Stat]  # type: ignore[assignment]
     """Returns one stat.
@@ -122,9 +136,11 @@ class StatServiceAsyncStub(StatServiceStub):
     """
     PurgeStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.PurgeStatsRequest, _stats_pb2.PurgeStatsResponse]  # type: ignore[assignment]
     """Deletes the organization's stats that are older than a time and that every filter holds for. Large purges are done
-    in slices, each committed: if the call fails, some may be gone already, and it may be repeated.
+    in slices, each committed: if the call fails, some may be gone already, and it may be repeated. After 10 s it ends and
+    says whether there may be more: then it must be repeated.
 
-    Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+    Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG: not even
+    the first of them was found in time).
     """
 
 class StatServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -159,7 +175,13 @@ class StatServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_stats_pb2.QueryResponse, _abc.Awaitable[_stats_pb2.QueryResponse]]:
         """Returns a page of the stats that every filter holds for.
 
-        Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+        To follow new stats, ask for the order of id, go on after the last one, and overlap: on PostgreSQL, a stat that is
+        written at the same time may be seen a few seconds after one with a greater id. So begin again at an earlier page, and
+        leave out what is known by its id.
+
+        A search may take 10 s. One that only orders, or compares one field with a value, always takes less.
+
+        Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG).
         """
 
     @_abc_1.abstractmethod
@@ -204,9 +226,11 @@ class StatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_stats_pb2.PurgeStatsResponse, _abc.Awaitable[_stats_pb2.PurgeStatsResponse]]:
         """Deletes the organization's stats that are older than a time and that every filter holds for. Large purges are done
-        in slices, each committed: if the call fails, some may be gone already, and it may be repeated.
+        in slices, each committed: if the call fails, some may be gone already, and it may be repeated. After 10 s it ends and
+        says whether there may be more: then it must be repeated.
 
-        Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+        Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG: not even
+        the first of them was found in time).
         """
 
 def add_StatServiceServicer_to_server(servicer: StatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -224,6 +224,14 @@ export enum ErrorReason {
   STAT_EXISTS = 31,
 
   /**
+   * The search took too long and was given up, or waited too long for others. Narrow it by a field that has an index, or
+   * ask for less. Status: RESOURCE_EXHAUSTED. Metadata: seconds.
+   *
+   * @generated from enum value: ERROR_REASON_SEARCH_TOO_LONG = 32;
+   */
+  SEARCH_TOO_LONG = 32,
+
+  /**
    * There is no such account, or it is another organization's. NOT_FOUND; metadata: account_id.
    *
    * @generated from enum value: ERROR_REASON_ACCOUNT_NOT_FOUND = 40;

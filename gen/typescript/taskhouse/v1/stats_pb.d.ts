@@ -461,6 +461,13 @@ export declare type PurgeStatsResponse = Message<"taskhouse.v1.PurgeStatsRespons
    * @generated from field: int64 deleted = 1;
    */
   deleted: bigint;
+
+  /**
+   * Whether there may be more to delete: repeat the call.
+   *
+   * @generated from field: bool has_more = 2;
+   */
+  hasMore: boolean;
 };
 
 /**
@@ -630,7 +637,13 @@ export declare const StatService: GenService<{
   /**
    * Returns a page of the stats that every filter holds for.
    *
-   * Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+   * To follow new stats, ask for the order of id, go on after the last one, and overlap: on PostgreSQL, a stat that is
+   * written at the same time may be seen a few seconds after one with a greater id. So begin again at an earlier page, and
+   * leave out what is known by its id.
+   *
+   * A search may take 10 s. One that only orders, or compares one field with a value, always takes less.
+   *
+   * Who: tokens with read access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG).
    *
    * @generated from rpc taskhouse.v1.StatService.Query
    */
@@ -679,9 +692,11 @@ export declare const StatService: GenService<{
   },
   /**
    * Deletes the organization's stats that are older than a time and that every filter holds for. Large purges are done
-   * in slices, each committed: if the call fails, some may be gone already, and it may be repeated.
+   * in slices, each committed: if the call fails, some may be gone already, and it may be repeated. After 10 s it ends and
+   * says whether there may be more: then it must be repeated.
    *
-   * Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+   * Who: tokens with admin access. Errors: INVALID_ARGUMENT (INVALID_FIELD), RESOURCE_EXHAUSTED (SEARCH_TOO_LONG: not even
+   * the first of them was found in time).
    *
    * @generated from rpc taskhouse.v1.StatService.PurgeStats
    */
