@@ -107,12 +107,16 @@ def test_every_stream_is_routed_as_one():
     assert not set(CONTRACT.streams) & set(CONTRACT.watches)
 
 
-def test_no_stream_has_a_json_path():
-    """Or it needs a route without a timeout in routes.yaml.j2, as gRPC's streams have."""
+def test_no_typed_stream_has_a_json_path_and_the_documented_ones_are_routed_as_streams():
     files = descriptor_pb2.FileDescriptorSet.FromString(edges.find_descriptors().read_bytes()).file
-    for method in (method for file in files for service in file.service for method in service.method):
+    documented = []
+    for file, method in ((file, method) for file in files for service in file.service for method in service.method):
         if method.client_streaming or method.server_streaming:
-            assert method.options.Extensions[annotations_pb2.http].WhichOneof("pattern") is None
+            path = method.options.Extensions[annotations_pb2.http].get
+            assert not path or file.package == "taskhouse.rest.v1"
+            documented += [path] if path else []
+    assert documented == ["/fetch/{task_id}", "/stream"]
+    assert CONTRACT.rest_streams == ("/fetch/[^/:]+/?", "/stream/?")
 
 
 def test_typed_paths_have_their_methods():
