@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 import uuid_utils
 
-from server.core import exactjson, organizations
+from server.core import exactjson, organizations, pages
 from server.core.caller import Caller
 from server.core.errors import StatExists, StatNotFound, invalid
 from server.core.stats_content import Values, milliseconds
@@ -23,7 +23,7 @@ from server.store.stats_filters import Clause, Key, Order, Place, Search, bound,
 from server.store.stats_filters import rows as rows_of
 
 MAX_LIMIT = 1000
-MAX_PAGE_BYTES = 8 * 1024 * 1024  # of data
+MAX_PAGE_BYTES = 8 * 1024 * 1024  # of data; of a page that may end early, that of all lists
 QUICK_LIMIT, QUICK_SKIP = 100, 1000  # A page of more may take over 5 ms.
 FEW_ROWS = 20  # Stats that are read at once; of more, it is looked first how large they are.
 NEAR, FAR = 50, 1000  # Stats that a quick search looks at: first in each organization, then in all of them.
@@ -212,18 +212,26 @@ async def page(tx: Tx, *, caller: Caller, asked: Asked, effort: Effort) -> Page 
         asked = asked._replace(after=await _place(tx, names, asked))
     if asked.skip + asked.limit <= FEW_ROWS:
         rows = await _found(tx, list(names), asked, rows_of, effort)
-        return None if rows is None else _page(rows, rows[: asked.limit], asked, names)
+        if rows is None:
+            return None
+        fitting = _fitting(asked, (len(row.data) for row in rows[: asked.limit]))
+        return _page(rows, rows[:fitting], asked, names)
     found = await _found(tx, list(names), asked, keys, effort)
     if found is None:
         return None
-    shown = found[: asked.limit]
-    fitting = sum(1 for total in accumulate(key.bytes for key in shown) if total <= MAX_PAGE_BYTES)
-    if fitting < len(shown):
-        if not asked.cut:
-            raise invalid("_limit", f"this page has more than {MAX_PAGE_BYTES} bytes of data: ask for fewer stats")
-        shown = shown[: max(fitting, 1)]
+    shown = found[: _fitting(asked, (key.bytes for key in found[: asked.limit]))]
     stored = {each.id: each for each in await store.by_ids(tx, orjson.dumps([key.id for key in shown]).decode())}
     return _page(found, [stored[key.id] for key in shown], asked, names)
+
+
+def _fitting(asked: Asked, sizes: Iterable[int]) -> int:
+    """Return how many stats, of these sizes, the page has. Raises InvalidFields if they are too large together."""
+    most = pages.MAX_PAGE_BYTES if asked.cut else MAX_PAGE_BYTES
+    totals = list(accumulate(sizes))
+    fitting = sum(1 for total in totals if total <= most)
+    if fitting < len(totals) and not asked.cut:
+        raise invalid("_limit", f"this page has more than {most} bytes of data: ask for fewer stats")
+    return max(fitting, 1) if totals else 0
 
 
 async def _organizations(tx: Tx, caller: Caller, conditions: Sequence[Condition], *, own: bool) -> dict[int, str]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from server.core import organizations, stats
+from server.core import organizations, pages, stats
 from server.core.caller import Caller, Role
 from server.core.errors import InvalidFields, SearchTooLong, StatExists, StatNotFound
 from server.core.stats import Asked, Effort
@@ -192,8 +192,13 @@ async def test_a_page_that_is_too_large_is_refused_or_ends_early(store, acme, mo
     with pytest.raises(InvalidFields) as raised:
         await found(store, acme, limit=30)
     assert raised.value.faults[0].field == "_limit"
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 500)
     page = await found(store, acme, limit=30, cut=True)
-    assert (page.stats, page.has_more) == (made[:2], True)
+    assert (page.stats, page.has_more) == (made[:1], True)
+    with pytest.raises(InvalidFields):
+        await found(store, acme, limit=3)
+    page = await found(store, acme, limit=3, cut=True)
+    assert (page.stats, page.has_more) == (made[:1], True)
 
 
 async def test_what_is_skipped_in_several_organizations_is_not_fetched(store, acme, other, monkeypatch):

@@ -242,6 +242,18 @@ async def test_a_page_that_cannot_be_is_refused(acme, asked):
     assert await fields_of(raised.value) == ["filters"]
 
 
+@pytest.mark.parametrize("size", [20, 1000])
+async def test_pages_of_large_stats_are_such_as_clients_take(acme, size):
+    for day in range(6):
+        await acme.write([stat(day=day, data=f'"{"x" * 1_400_000}"')])
+    days, token = [], ""
+    while token or not days:
+        page = await acme.query(page_size=size, page_token=token)
+        days += [each.day for each in page.stats]
+        token = page.next_page_token
+    assert days == list(range(6))
+
+
 async def test_what_a_mask_names_is_changed(acme):
     await acme.write([stat(year=2020), stat(uuid=UUID)])
     first, second = (await acme.query()).stats
