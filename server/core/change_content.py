@@ -109,7 +109,8 @@ def name_of(change: Change, remark: Remark) -> str:
 
 def told_of(change: Change) -> tuple[dict[str, object], dict[str, object] | None]:
     """Return what events tell of a change: the fields that are other then, or all of a rule that is deleted."""
-    return difference(*change) if change.after else (fields_of(change.before), None)
+    before, after = change
+    return difference(before, after) if after else (fields_of(before), None)
 
 
 def stored_of(request: ChangeRequest) -> store.Stored:
@@ -133,13 +134,15 @@ def stored_of(request: ChangeRequest) -> store.Stored:
     )
 
 
+def _rule(document: str, etag: str) -> Rule:
+    return rule_of(document, etag=etag, create_time=0, update_time=0)
+
+
 def request_of(stored: store.Stored) -> ChangeRequest:
     """Return the request that a row holds."""
     state = ChangeState(stored.state)
-    before, after = (
-        text and rule_of(text, etag=stored.base_etag, create_time=0, update_time=0)
-        for text in (stored.base, stored.wanted)
-    )
+    before = _rule(stored.base, stored.base_etag)
+    after = _rule(stored.wanted, stored.base_etag) if stored.wanted else None
     return ChangeRequest(
         id=stored.number,
         name=stored.name,

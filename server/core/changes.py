@@ -7,6 +7,7 @@ Store.write_guarded, as those of rules.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import uuid_utils
 
@@ -113,7 +114,7 @@ async def open(tx: Tx, *, caller: Caller, change: Change, remark: Remark, reason
         name=name_of(change, remark),
         description=remark.change_request_description,
         state=ChangeState.PENDING_VALIDATION,
-        change=Change(*(rule and rule._replace(create_time=0, update_time=0) for rule in change)),
+        change=Change(_timeless(change.before), _timeless(change.after) if change.after else None),
         author_id=caller.credential_id,
         author_name=caller.name,
         reason=reason,
@@ -293,6 +294,10 @@ async def check_name_free(tx: Tx, caller: Caller, name: str) -> None:
         raise RuleNameTaken(name, taken.id)
 
 
+def _timeless(rule: Rule) -> Rule:
+    return rule._replace(create_time=0, update_time=0)
+
+
 async def _put(tx: Tx, caller: Caller, request: ChangeRequest) -> ChangeRequest:
     new = request._replace(version=request.version + 1, update_time=tx.now)
     await store.put(tx, organization_id=caller.tenant, request=stored_of(new))
@@ -305,8 +310,12 @@ async def _sizes(
     """Return the first change requests after a number. Each state is asked for by itself, as the index has them so."""
     found: list[store.Size] = []
     for state in states:
-        asked = {"organization_id": caller.tenant, "state": state.value, "after": after, "most": most}
-        found += await (store.sizes_of_rule(tx, rule_id=rule_id, **asked) if rule_id else store.sizes(tx, **asked))
+        asked = partial(
+            partial(store.sizes_of_rule, rule_id=rule_id) if rule_id else store.sizes,
+            organization_id=caller.tenant,
+            state=state.value,
+        )
+        found += await asked(tx, after=after, most=most)
     return sorted(found)[:most]
 
 

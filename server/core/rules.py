@@ -100,7 +100,7 @@ async def documents(tx: Tx, *, caller: Caller, quickly: bool) -> list[str] | Non
     if not quickly:
         most, most_bytes = changes.MAX_LISTED, changes.MAX_LISTED_BYTES
     total = await store.total(tx, organization_id=caller.tenant)
-    if total.count > most or total.bytes > most_bytes:
+    if total.rules > most or total.bytes > most_bytes:
         if quickly:
             return None
         raise ListTooLong

@@ -90,8 +90,8 @@ class Downloads:
                 await answer.write(data)
             if time.monotonic() - renewed > RENEW_SECONDS:
                 renewed = time.monotonic()
-                name = {"task_id": parcel.task_id, "claim": parcel.claim}
-                if not await self._store.write_guarded(deliveries.renew, **name):
+                kept = await self._store.write_guarded(deliveries.renew, task_id=parcel.task_id, claim=parcel.claim)
+                if not kept:
                     raise ResultClaimed(parcel.task_id)
         name = (parcel.task_id, parcel.claim)
         [delivered] = await asyncio.shield(self._store.write_guarded(deliveries.deliver, claims=[name], retrieved=True))

@@ -1,5 +1,7 @@
 """`/stream/`: results are sent live, in frames."""
 
+from collections.abc import Mapping
+
 import grpc
 import orjson
 
@@ -75,7 +77,7 @@ def header_of(action: str, parcel: Parcel, number: int) -> dict[str, object]:
     return header
 
 
-def frame(header: dict[str, object], payload: bytes) -> bytes:
+def frame(header: Mapping[str, object], payload: bytes) -> bytes:
     """Return one frame. Lengths count the line's end."""
     told = orjson.dumps(header)
     return b"%d\r\n%b\r\n%d\r\n%b\r\n" % (len(told) + 2, told, len(payload) + 2, payload)

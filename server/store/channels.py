@@ -6,6 +6,7 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Integer,
     String,
     and_,
@@ -109,7 +110,7 @@ _RENEW = Query(
 _LAST_HEARD = (
     select(_H.listening_until).where(_H.credential_id == _D.credential_id).correlate(DELIVERIES).scalar_subquery()
 )
-_NO_NUMBER = literal_column("0")
+_NO_NUMBER: ColumnElement[int] = literal_column("0")
 _LOOK = Query(
     union_all(
         select(literal_column("'waiting'"), _D.credential_id, func.min(_D.available_time), _LAST_HEARD)

@@ -1,8 +1,8 @@
 """Rules: each one's JSON document, with what it is found by beside it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Integer, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import BigInteger, BindParameter, Integer, bindparam, cast, delete, func, insert, select, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
@@ -49,7 +49,7 @@ class Size(NamedTuple):
 class Total(NamedTuple):
     """How many rules there are, and how large all of them are."""
 
-    count: int
+    rules: int
     bytes: int
 
 
@@ -64,7 +64,9 @@ _MINE = _R.organization_id == bindparam("organization_id")
 _ONE = (_MINE, _R.id == bindparam("rule_id"))
 _NEXT = (_MINE, _R.id > bindparam("after"))
 _MOST = bindparam("most", type_=Integer)
-_VALUES = {name: bindparam(f"new_{name}") for name in ("display_name", "document", "bytes", "etag", "update_time")}
+_VALUES: dict[str, BindParameter[Any]] = {
+    name: bindparam(f"new_{name}") for name in ("display_name", "document", "bytes", "etag", "update_time")
+}
 
 _BY_ID = Query(_STORED.where(*_ONE), Stored)
 _BY_NAME = Query(_STORED.where(_MINE, _R.display_name == bindparam("display_name")), Stored)
