@@ -1,7 +1,5 @@
 """Stats: an organization's own, and those of the organizations that share, found by filters."""
 
-import random
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from itertools import accumulate
@@ -15,7 +13,8 @@ from server.core.caller import Caller
 from server.core.errors import StatExists, StatNotFound, invalid
 from server.core.stats_content import Values, milliseconds
 from server.core.stats_filters import ORGANIZATION, Condition, clauses_of, holds_for
-from server.core.stats_leaves import leaves_of
+from server.core.stats_ids import ids
+from server.core.stats_leaves import folded_type, leaves_of
 from server.store import stats as store
 from server.store.engine import Query, Tx
 from server.store.stats import Stored
@@ -102,27 +101,6 @@ class _Added(NamedTuple):
     rows: list[store.Row]
 
 
-class _Ids:
-    """Makes ids: seconds, microseconds and a count, so that they grow, and 28 random bits against other processes."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # Each store has a thread that writes.
-        self._time = self._count = 0
-
-    def next(self, now: int) -> str:
-        """Return an id of this time, in microseconds, greater than all of this process before."""
-        with self._lock:
-            self._count = self._count + 1 if now <= self._time else 0
-            self._time = max(self._time + (self._count >> 16), now)
-            self._count &= 0xFFFF
-            seconds, micros = divmod(self._time, 1_000_000)
-            return f"{seconds:08x}{micros:05x}{self._count:04x}{_random.getrandbits(28):07x}"
-
-
-_ids = _Ids()
-_random = random.Random()  # noqa: S311 - against chance, not against guessing: who may read a stat is checked.
-
-
 async def create(
     tx: Tx, *, caller: Caller, contents: Sequence[Values], organization: str = "", whole: bool = True
 ) -> list[Stat | StatExists]:
@@ -173,7 +151,7 @@ async def update(tx: Tx, *, caller: Caller, stat_id: str, values: Values) -> Sta
             raise StatExists(other.uuid, other.id)
     changed: Any = {"update_time": milliseconds(tx.now), **_columns(values)}
     new = found._replace(**changed)
-    await store.replace(tx, new, leaves_of(exactjson.read(new.data), new.type))
+    await store.replace(tx, new, _changed_leaves(found, new, values))
     names = await organizations.readable(tx, caller=caller)
     return _stat(new, names[new.organization_id])
 
@@ -364,7 +342,7 @@ async def _stored_before(tx: Tx, owner: int, contents: Sequence[Values]) -> dict
 def _new(now: int, owner: int, values: Mapping[str, Any]) -> Stored:
     at = milliseconds(now)
     return Stored(
-        id=_ids.next(now),
+        id=ids.next(now),
         organization_id=owner,
         uuid=values.get("uuid") or str(uuid_utils.uuid4()),
         anr_number=values["anr_number"],
@@ -379,6 +357,14 @@ def _new(now: int, owner: int, values: Mapping[str, Any]) -> Stored:
         update_time=values.get("update_time", at),
         data=values["data"],
     )
+
+
+def _changed_leaves(old: Stored, new: Stored, values: Values) -> str | None:
+    """Return the new leaves, None if they stay. Those of changed data are there, made before the transaction began."""
+    told = str(values.get("type", "")) if "data" in values else old.type  # What the leaves know of the type so far.
+    if folded_type(told) != folded_type(new.type):
+        return leaves_of(exactjson.read(new.data), new.type)
+    return str(values["leaves"]) if "data" in values else None
 
 
 def _says(stored: Stored, values: Values) -> bool:

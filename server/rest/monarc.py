@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 import grpc
 from google.api import httpbody_pb2
@@ -39,11 +39,24 @@ INLINE_STATS = 200  # of a page; as INLINE_BODY
 MAX_BATCH = 1000
 CHUNKED = "x-taskhouse-chunked"  # as the edge tells it: HTTP/2 has no chunks
 DEPRECATED = ("deprecation", "@1590364800")  # Since May 2020 the document calls these paths to be removed.
+NO_OBJECT = "JSON data must be a dict."
 ADD_INSTEAD_OF_PUT = {"error": "404 Not Found: Did you mean to use PUT?"}
 _Code = grpc.StatusCode
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _Unfit(Exception):
+    """A body is JSON, but not what it must be; the text says why."""
+
+
+class _Sent(NamedTuple):
+    """New stats, or what is wrong with them, and the organizations that they name."""
+
+    contents: list[Values | InvalidFields]
+    organizations: list[Any]
+    is_list: bool
 
 
 class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
@@ -68,21 +81,20 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
     async def CreateStat(self, request: pb.CreateStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Store a stat, or several."""
         parameters = await _parameters(context)
-        given = await _json(context, request.http_body)
-        if isinstance(given, list):
-            return await self._create_many(context, given, whole=parameters.get("_atomic", "true").lower() != "false")
-        if not isinstance(given, dict):
-            await _bad(context, "JSON data must be a dict.")
+        sent = await _json(context, request.http_body, _sent)
+        if sent.is_list:
+            return await self._create_many(context, sent, whole=parameters.get("_atomic", "true").lower() != "false")
+        [content] = sent.contents
+        if isinstance(content, InvalidFields):
+            raise content
         [stored] = await self._store.write(
-            stats.create, caller=_writer(), contents=[read_new(given)], organization=_organization([given])
+            stats.create, caller=_writer(), contents=[content], organization=_organization(sent.organizations)
         )
         assert isinstance(stored, Stat)  # noqa: S101 - a refusal would have been raised.
         return _answer(stat_text(stored, fields_of(parameters)))
 
-    async def _create_many(self, context: Context, given: list[Any], *, whole: bool) -> httpbody_pb2.HttpBody:
-        if len(given) > MAX_BATCH:
-            await _bad(context, f"There are more than {MAX_BATCH} stats.")
-        read = [_read_item(item) for item in given]
+    async def _create_many(self, context: Context, sent: "_Sent", *, whole: bool) -> httpbody_pb2.HttpBody:
+        read = sent.contents
         refused = [(number, each) for number, each in enumerate(read) if isinstance(each, InvalidFields)]
         if whole and refused:
             faults = (
@@ -90,7 +102,7 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
             )
             raise InvalidFields(tuple(faults))
         contents = [each for each in read if not isinstance(each, InvalidFields)]
-        organization = _organization([item for item in given if isinstance(item, dict)])
+        organization = _organization(sent.organizations)
         results = iter(
             await self._store.write(
                 stats.create, caller=_writer(), contents=contents, organization=organization, whole=whole
@@ -130,12 +142,8 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
     async def UpdateStat(self, request: pb.UpdateStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
         """Change one stat."""
         parameters = await _parameters(context)
-        given = await _json(context, request.http_body)
-        if not isinstance(given, dict):
-            await _bad(context, "JSON data must be a dict.")
-        stat = await self._store.write(
-            stats.update, caller=_writer(), stat_id=request.stat_id.lower(), values=read_changes(given)
-        )
+        values = await _json(context, request.http_body, lambda given: read_changes(_object(given)))
+        stat = await self._store.write(stats.update, caller=_writer(), stat_id=request.stat_id.lower(), values=values)
         return _answer(stat_text(stat, fields_of(parameters)))
 
     async def DeleteStat(self, request: pb.DeleteStatRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: N802 - as generated.
@@ -171,9 +179,7 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
     ) -> httpbody_pb2.HttpBody:
         """Create an organization and its token."""
         await _parameters(context)
-        given = await _json(context, request.http_body)
-        if not isinstance(given, dict):
-            await _bad(context, "JSON data must be a dict.")
+        given = await _json(context, request.http_body, _object)
         name, token = given.get("name"), given.get("token")
         faults = []
         if not isinstance(name, str):
@@ -228,23 +234,37 @@ def _reader() -> Caller:
 _writer = current_caller
 
 
-def _organization(given: list[dict[str, Any]]) -> str:
+def _organization(named: list[Any]) -> str:
     """Return the organization that new stats name: looked at only for callers of none."""
     caller = current_caller()
     if caller.organization_id is not None:
         return ""
-    names = {item.get("organization") for item in given}
+    if not all(name is None or isinstance(name, str) for name in named):
+        raise errors.invalid("organization", "StringField only accepts string values")
+    names = set(named)
     if len(names) > 1:
         raise errors.invalid("organization", "must be the same for all stats of one request")
-    name = names.pop() if names else None
-    if name is not None and not isinstance(name, str):
-        raise errors.invalid("organization", "StringField only accepts string values")
-    return name or ""
+    return (names.pop() if names else None) or ""
+
+
+def _sent(given: Any) -> _Sent:
+    """Read new stats. Raises _Unfit."""
+    items = given if isinstance(given, list) else [_object(given)]
+    if len(items) > MAX_BATCH:
+        raise _Unfit(f"There are more than {MAX_BATCH} stats.")
+    organizations = [item.get("organization") for item in items if isinstance(item, dict)]
+    return _Sent([_read_item(item) for item in items], organizations, isinstance(given, list))
+
+
+def _object(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise _Unfit(NO_OBJECT)
+    return given
 
 
 def _read_item(item: Any) -> Values | InvalidFields:
     if not isinstance(item, dict):
-        return errors.invalid("stat", "JSON data must be a dict.")
+        return errors.invalid("stat", NO_OBJECT)
     try:
         return read_new(item)
     except InvalidFields as refusal:
@@ -277,7 +297,8 @@ async def _parameters(context: Context) -> Mapping[str, str]:
         await _bad(context, "The query is not UTF-8.")
 
 
-async def _json(context: Context, sent: httpbody_pb2.HttpBody) -> Any:
+async def _json(context: Context, sent: httpbody_pb2.HttpBody, reading: Callable[[Any], T]) -> T:
+    """Return what `reading` makes of the body; a large one is read and understood beside the event loop."""
     headers = headers_of(context)
     if CHUNKED in headers:
         await _bad(context, "Chunked Transfer-Encoding is not supported.")
@@ -285,7 +306,9 @@ async def _json(context: Context, sent: httpbody_pb2.HttpBody) -> Any:
         await _bad(context, "Please send valid JSON with a 'Content-Type: application/json' header.")
     beside = _at_once if len(sent.data) <= INLINE_BODY and "content-encoding" not in headers else asyncio.to_thread
     try:
-        return await beside(_read, sent, headers)
+        return await beside(_read, sent, headers, reading)
+    except _Unfit as unfit:
+        await _bad(context, str(unfit))
     except EncodingUnknown:
         await refuse(
             context, _Code.INVALID_ARGUMENT, 415, {"error": "The content encoding is not supported."}, spaced=True
@@ -296,8 +319,8 @@ async def _json(context: Context, sent: httpbody_pb2.HttpBody) -> Any:
         await _bad(context, "The request contains invalid JSON.")
 
 
-def _read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> Any:
-    return exactjson.read(body_of(sent, headers, max_bytes=MAX_BODY).decode())
+def _read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str], reading: Callable[[Any], T]) -> T:
+    return reading(exactjson.read(body_of(sent, headers, max_bytes=MAX_BODY).decode()))
 
 
 async def _bad(context: Context, error: str) -> NoReturn:

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from itertools import count
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 
 from server.core import stats
 from server.core.errors import StreamIdle, invalid
@@ -30,7 +31,7 @@ from taskhouse.v1 import stats_pb2 as pb
 from taskhouse.v1 import stats_pb2_grpc
 
 IDLE_SECONDS = 60
-INLINE_STATS = 200  # More of them are read in a thread.
+INLINE_BYTES = 64 * 1024  # Larger messages are read in a thread.
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class StatServicer(stats_pb2_grpc.StatServiceServicer):
                 request = await _next(request_iterator)
                 if request is None:
                     break
-                beside = _at_once if len(request.stats) <= INLINE_STATS else asyncio.to_thread
+                beside = _beside(request)
                 contents = await beside(contents_of, request.stats, f"messages[{number}].")
                 if committing:
                     await committing
@@ -87,7 +88,7 @@ class StatServicer(stats_pb2_grpc.StatServiceServicer):
 
     async def UpdateStat(self, request: pb.UpdateStatRequest, context: Context) -> pb.Stat:  # noqa: ARG002, N802 - as generated.
         """Change what the mask names."""
-        values = changes_of(request.stat, list(request.update_mask.paths))
+        values = await _beside(request)(changes_of, request.stat, list(request.update_mask.paths))
         stat = await self._store.write(stats.update, caller=current_caller(), stat_id=request.stat.id, values=values)
         return stat_to_proto(stat)
 
@@ -114,6 +115,11 @@ async def _next(requests: AsyncIterator[pb.WriteRequest]) -> pb.WriteRequest | N
             return await anext(requests, None)
     except TimeoutError as error:
         raise StreamIdle(IDLE_SECONDS) from error
+
+
+def _beside(request: Message) -> Any:
+    """Return how a message is read: at once, or beside the event loop."""
+    return _at_once if request.ByteSize() <= INLINE_BYTES else asyncio.to_thread
 
 
 async def _at_once(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

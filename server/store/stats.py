@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, String, bindparam, delete, insert, select, text, update
+from sqlalchemy import BigInteger, String, bindparam, delete, func, insert, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, reference, table_of
@@ -93,7 +93,12 @@ _BY_UUIDS = Query(
 _INSERT = Command(insert(STATS).values({name: bindparam(name) for name in COLUMNS}))
 _CHANGED = tuple(name for name in COLUMNS if name not in ("id", "organization_id"))
 _UPDATE = Command(
-    update(STATS).where(_S.id == bindparam("stat_id")).values({name: bindparam(f"new_{name}") for name in _CHANGED})
+    update(STATS)
+    .where(_S.id == bindparam("stat_id"))
+    .values(
+        {name: bindparam(f"new_{name}") for name in _CHANGED}
+        | {"leaves": func.coalesce(bindparam("new_leaves", type_=String()), _S.leaves)}
+    )
 )
 _DELETE = Command(delete(STATS).where(_S.id == bindparam("stat_id")))
 
@@ -123,8 +128,8 @@ async def add(tx: Tx, rows: list[Row]) -> None:
     await tx.insert_many(_INSERT, COLUMNS, rows)
 
 
-async def replace(tx: Tx, stored: Stored, leaves: str) -> None:
-    """Give the stat with this id all these values."""
+async def replace(tx: Tx, stored: Stored, leaves: str | None) -> None:
+    """Give the stat with this id all these values; without leaves, it keeps its own."""
     values = stored._asdict() | {"leaves": leaves}
     await tx.run(_UPDATE, stat_id=stored.id, **{f"new_{name}": values[name] for name in _CHANGED})
 

@@ -238,6 +238,20 @@ async def test_a_stat_is_changed_and_tells_when(store, acme):
     assert raised.value.stat_id == second.id
     again = await store.write(stats.update, caller=acme, stat_id=first.id, values=read_changes({"year": None}))
     assert again.year is None
+    assert (await found(store, acme, conditions=leaf)).stats == [again]
+    for changes in ({"type": "plain"}, {"type": "ÎLE"}, {"data": {"x": [3, 4]}}, {"type": "ça", "data": {"x": [5, 6]}}):
+        again = await store.write(stats.update, caller=acme, stat_id=first.id, values=read_changes(changes))
+        kind = where("type", Operator.ICONTAINS, again.type[:2].swapcase())
+        assert (await found(store, acme, conditions=(leaf[0], kind))).stats == [again]
+        assert not (await found(store, acme, conditions=(leaf[1],))).stats
+
+
+async def test_in_the_transaction_of_a_change_no_data_is_read(store, acme, monkeypatch):
+    [made] = await stored(store, acme, content(type="été"))
+    changes = [read_changes(one) for one in ({"day": 2}, {"type": "ÉTÉ", "data": [1]})]
+    monkeypatch.setattr(stats, "leaves_of", None)
+    for values in changes:
+        await store.write(stats.update, caller=acme, stat_id=made.id, values=values)
 
 
 async def test_purging_deletes_one_s_own_old_stats_slice_by_slice(store, acme, other, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 import grpc
@@ -14,6 +15,7 @@ from google.api import httpbody_pb2
 from server.core import credentials, errors, organizations
 from server.core.caller import Role
 from server.identity.authority import Authority
+from server.rest import monarc
 from server.rest.monarc_door import STATUSES
 from server.services.door import STATUSES as TYPED_STATUSES
 from server.wiring import build_server
@@ -235,6 +237,21 @@ async def test_bodies_in_chunks_encoded_or_too_large_are_refused(edge):
     assert (await edge("POST", "/api/v2/stats/", b" " * (1024 * 1024 + 1))).status == 413
     whole = json.dumps(RISK | {"data": "x" * 500_000}).encode()
     assert (await edge("POST", "/api/v2/stats/", whole)).status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_large_bodies_are_understood_beside_the_event_loop(edge, monkeypatch, method):
+    path = "/api/v2/stats/" if method == "POST" else f"/api/v2/stats/{(await posted(edge))['id']}/"
+    threads = []
+    for name in ("read_new", "read_changes"):
+        read = getattr(monarc, name)
+        monkeypatch.setattr(monarc, name, lambda given, read=read: threads.append(current_thread()) or read(given))
+    for size in (10, 100_000):
+        body = RISK | {"data": "x" * size}
+        sent = [body, body] if method == "POST" else body
+        assert (await edge(method, path, sent)).status == 200
+    assert threads[0] is main_thread()
+    assert threads[-1] is not main_thread()
 
 
 async def test_a_uuid_is_told_again_or_refused_with_the_id_that_has_it(edge):
@@ -537,6 +554,9 @@ async def test_without_authentication_everybody_reads_all_and_writes_for_an_orga
     assert (
         await anybody("POST", "/api/v2/stats/", [RISK | {"organization": n} for n in ("CASES", "OTHER")])
     ).status == 400
+    for name in (5, ["CASES"], {}):
+        refused = await anybody("POST", "/api/v2/stats/", [RISK | {"organization": name}])
+        assert refused.body == {"field-errors": {"organization": "StringField only accepts string values"}}
     assert (await anybody("DELETE", "/api/v2/stats/?created_at__lt=2030-01-01")).status == 403
 
 
