@@ -221,7 +221,10 @@ _INSERTED = (
     *("retrieval", "credential_id", "account", "ready_time", "create_time"),
 )
 _UNFINISHED = (
-    select(literal_column("1")).where(_OWN, text("end_time IS NULL")).limit(bindparam("most", type_=Integer)).subquery()
+    select(literal_column("1"))
+    .where(_OWN, text("end_time IS NULL"))
+    .limit(bindparam("most", type_=Integer))
+    .subquery("counted")
 )
 _COUNT_UNFINISHED = Query(select(func.count()).select_from(_UNFINISHED), _Count)
 _FAIL_PENDING = Query(

@@ -95,7 +95,7 @@ def http2(request) -> bool:
     return request.param
 
 
-@pytest.mark.parametrize("api", sorted(APIS.keys() - {"aircloak", "monarc"}))  # Theirs are answered by their services.
+@pytest.mark.parametrize("api", ["typed", "asapi", "asapi's unknown"])  # The others' are answered by their services.
 def test_an_unknown_path(client, api):
     told(client.get(APIS[api] + "/x/y/z/"), api, 404, 5, "not_found", "Not found.")
 
@@ -144,8 +144,6 @@ def test_head_has_the_same_headers_and_no_body(client, api):
         ("GET", "/health/a", 404, asapi("Not found.", "not_found")),
         ("GET", "/keysmith", 404, asapi("Not found.", "not_found")),
         ("GET", "/v1x", 404, asapi("Not found.", "not_found")),
-        ("GET", "/api", 404, rudder("Not found.")),
-        ("GET", "/api/task_result", 404, rudder("Not found.")),
         ("GET", "/v1", 404, typed(5, "Not found.")),
         ("GET", "/v1/", 404, typed(5, "Not found.")),
         ("GET", "/v1/nowhere?a=/api/task_results/", 404, typed(5, "Not found.")),
