@@ -15,7 +15,7 @@ from server.core.stats_leaves import TooManyLeaves, leaves_of, storable
 MAX_TYPE = 120  # characters
 LEAVES_SHARE, LEAVES_FREE = 4, 64 * 1024  # Leaves may be so many times as long as the data, and so many characters.
 TOO_LONG_NAMES = "has long names with too many members below them"
-LEAST, MOST = -(2**63) + 1, 2**63 - 2  # Of whole numbers. What is beyond in a filter becomes the number beside these.
+LEAST, MOST = -(2**63), 2**63 - 1  # of whole numbers
 REQUIRED = "Field is required"
 BAD_UUID = "Could not convert to UUID: badly formed hexadecimal UUID string"
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)

@@ -184,6 +184,8 @@ class _Compared(NamedTuple):
     def equal(self, value: Value) -> list[Term]:
         if value is None:
             return self.missing() + ([self.term(Test.EQUAL, NULL)] if self.column == LEAF else [])
+        if self._is_beyond(value):
+            return []
         column, compared = self._of(value)
         return [self.term(Test.EQUAL, compared, column=column)]
 
@@ -191,7 +193,7 @@ class _Compared(NamedTuple):
         found = self.equal(None) if None in values else []
         by_column: dict[str, list[int | str]] = {}
         for value in values:
-            if value is not None:
+            if value is not None and not self._is_beyond(value):
                 column, compared = self._of(value)
                 by_column.setdefault(column, []).append(compared)
         for column, several in by_column.items():
@@ -213,6 +215,9 @@ class _Compared(NamedTuple):
         if value is None or isinstance(value, bool):
             return []
         column, compared = self._of(value)
+        if self._is_beyond(value):  # Then it is greater than all that there are, or less.
+            is_less = operator in (Operator.LT, Operator.LTE)
+            return [self.term(Test.PRESENT, column=column)] if is_less == (leaf_of(value) > leaf_of(MOST)) else []
         if column != LEAF:
             return [self.term(_ONE_SIDED[operator], compared, column=column)]
         # Only leaves of the same kind: from its letter to the next one.
@@ -227,13 +232,17 @@ class _Compared(NamedTuple):
                 return [self.term(Test.FROM, kind, compared)]
         return [self.term(Test.UP_TO, kind, compared)]
 
+    def _is_beyond(self, value: Value) -> bool:
+        """Whether a whole number is one that no column holds."""
+        return self.column != LEAF and type(value) is int and not LEAST <= value <= MOST
+
     def _of(self, value: Value) -> tuple[str, int | str]:
         """Return the column in which values of this kind are, and the value as it is there."""
         if self.column == LEAF:
             return LEAF, leaf_of(value)
         if isinstance(value, int):
             column = "anr_number" if self.column == "anr" else self.column
-            return column, min(max(value, LEAST - 1), MOST + 1)
+            return column, value
         assert isinstance(value, str)  # noqa: S101 - as `values_of` and the typed service give them.
         return ("anr_uuid" if self.column == "anr" else self.column), storable(value)
 

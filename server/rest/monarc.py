@@ -98,7 +98,9 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
         refused = [(number, each) for number, each in enumerate(read) if isinstance(each, InvalidFields)]
         if whole and refused:
             faults = (
-                Fault(f"{number}.{fault.field}", fault.description) for number, each in refused for fault in each.faults
+                Fault(f"{number}.{fault.field}".rstrip("."), fault.description)
+                for number, each in refused
+                for fault in each.faults
             )
             raise InvalidFields(tuple(faults))
         contents = [each for each in read if not isinstance(each, InvalidFields)]
@@ -264,7 +266,7 @@ def _object(given: Any) -> dict[str, Any]:
 
 def _read_item(item: Any) -> Values | InvalidFields:
     if not isinstance(item, dict):
-        return errors.invalid("stat", NO_OBJECT)
+        return errors.invalid("", NO_OBJECT)
     try:
         return read_new(item)
     except InvalidFields as refusal:

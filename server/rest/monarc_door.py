@@ -87,6 +87,8 @@ def body_of_refusal(refusal: Exception) -> dict[str, Any]:
     if not isinstance(refusal, errors.InvalidFields):
         return {"error": error or str(refusal)}
     told = refusal.told()
+    if not told[0].field:  # What is no stat has no fields.
+        return {"error": told[0].description}
     if told[0].field.startswith("_"):  # A parameter of the query, not a field of a stat.
         return {"error": f"{told[0].field}: {told[0].description}"}
     body: dict[str, Any] = {"field-errors": {}}

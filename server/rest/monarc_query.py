@@ -64,9 +64,9 @@ def paging_of(parameters: Mapping[str, str], *, most: int = MAX_LIMIT) -> Paging
 
 def fields_of(parameters: Mapping[str, str]) -> frozenset[str] | None:
     """Return the names of the fields that are asked for; None means all of them."""
-    given = parameters.get("_fields")
-    names = frozenset(name.strip() for name in given.split(",")) if given is not None else frozenset()
-    return None if given is None or EVERY_FIELD in names else names
+    given = parameters.get("_fields", "")
+    names = frozenset(name.strip() for name in given.split(","))
+    return None if not given or EVERY_FIELD in names else names
 
 
 def conditions(parameters: Mapping[str, str], *, strict: bool) -> tuple[Condition, ...]:

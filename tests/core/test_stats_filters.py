@@ -51,7 +51,7 @@ KEYS = st.sampled_from(["a", "b", "c.d", "$e", "gt", "é", "0", ""])
 DATA = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
 )
-WHOLE = st.integers(-2, 5) | st.sampled_from([2**40, 2**63 - 2, -(2**63) + 1])
+WHOLE = st.integers(-2, 5) | st.sampled_from([2**40, 2**63 - 1, -(2**63)])
 ANRS = st.integers(1, 3) | st.sampled_from(
     ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"]
 )

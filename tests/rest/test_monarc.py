@@ -165,6 +165,18 @@ async def test_numbers_and_times_are_coerced(edge):
     assert made["id"] != "5" * 24
 
 
+async def test_whole_numbers_have_64_bits(edge):
+    least, most = -(2**63), 2**63 - 1
+    made = await posted(edge, day=least, week=most)
+    assert (made["day"], made["week"]) == (least, most)
+    for query, found in ((f"day={least}", 1), (f"day__lte={least - 1}", 0), (f"day__gt={least - 1}", 1),
+                         (f"week__in={most + 1},3", 0), (f"week__lt={most + 1}", 1), (f"week={most + 1}", 0),
+                         (f"week__not__gte={most + 1}", 1), (f"year__lt={most + 1}", 0)):  # fmt: skip
+        assert len((await edge("GET", f"/api/v2/stats/?{query}")).body["data"]) == found, query
+    refused = await edge("POST", "/api/v2/stats/", RISK | {"day": least - 1, "week": most + 1})
+    assert set(refused.body["field-errors"]) == {"day", "week"}
+
+
 async def test_all_bad_fields_are_told_together_and_nothing_is_stored(edge):
     body = {
         "type": 5,
@@ -268,7 +280,7 @@ async def test_a_list_is_stored_whole_or_each_for_itself(edge):
     assert (whole.status, [stat["uuid"] == UUID for stat in whole.body]) == (200, [True, False])
     refused = await edge("POST", "/api/v2/stats/", [RISK, bad, 5])
     assert refused.body == {
-        "field-errors": {"1.day": "x could not be converted to int", "2.stat": "JSON data must be a dict."}
+        "field-errors": {"1.day": "x could not be converted to int", "2": "JSON data must be a dict."}
     }
     clash = await edge("POST", "/api/v2/stats/", [RISK, good | {"day": 9}])
     assert (clash.status, clash.body["id"]) == (409, whole.body[0]["id"])
@@ -276,6 +288,8 @@ async def test_a_list_is_stored_whole_or_each_for_itself(edge):
     each = await edge("POST", "/api/v2/stats/?_atomic=false", [RISK, bad, good | {"day": 9}, good])
     assert (each.status, [item["status"] for item in each.body]) == (207, [200, 400, 409, 200])
     assert each.body[1]["field-errors"] == {"day": "x could not be converted to int"}
+    [told] = (await edge("POST", "/api/v2/stats/?_atomic=false", [5])).body
+    assert told == {"status": 400, "error": "JSON data must be a dict."}
     assert each.body[2]["id"] == each.body[3]["data"]["id"] == whole.body[0]["id"]
     assert each.text == json.dumps(each.body)
     assert (await edge("POST", "/api/v2/stats/", [])).text == "[]"
@@ -419,7 +433,7 @@ async def test_fields_are_those_that_are_asked_for(edge):
     made = await posted(edge, year=2020)
     one = f"/api/v2/stats/{made['id']}/?_fields="
     assert (await edge("GET", one + "day,uuid,nonsense")).body == {"uuid": made["uuid"], "day": 1}
-    assert (await edge("GET", one + "_all")).body == made
+    assert (await edge("GET", one + "_all")).body == (await edge("GET", one)).body == made
     assert (await edge("GET", "/api/v2/stats/?_fields=nonsense")).text == '{"data": [{}], "has_more": false}'
     assert (await edge("POST", "/api/v2/stats/?_fields=id", RISK)).body.keys() == {"id"}
     every = ",".join(made)
