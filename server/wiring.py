@@ -1,7 +1,7 @@
 """Puts the parts together; the only file that sees every room."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -133,6 +133,7 @@ def build_server(
     address: str,
     reflect: bool = True,
     api_key_authentication: bool = True,
+    web_origins: Sequence[str] = (),
     strict_filters: bool = False,
     public_url: str = "",
     max_unfinished_tasks: int = 100_000,
@@ -145,7 +146,7 @@ def build_server(
         "taskhouse.rest.v1.AircloakService": AircloakDoor(),
         "taskhouse.rest.v1.AsapiResultService": AsapiDoor(),
         "taskhouse.rest.v1.AsapiService": AsapiDoor(),
-        "taskhouse.rest.v1.MonarcService": MonarcDoor(is_open=not api_key_authentication),
+        "taskhouse.rest.v1.MonarcService": MonarcDoor(is_open=not api_key_authentication, web_origins=web_origins),
         "taskhouse.rest.v1.RudderService": RudderDoor(),
     }
     interceptor = Interceptor(
@@ -172,7 +173,9 @@ def build_server(
     asapi_pb2_grpc.add_AsapiServiceServicer_to_server(AsapiServicer(store, admission, public_url), add)
     asapi_results_pb2_grpc.add_AsapiResultServiceServicer_to_server(AsapiResultServicer(store, listening), add)
     searching = Searching(store)
-    monarc = MonarcServicer(store, searching, strict_filters=strict_filters)
+    monarc = MonarcServicer(
+        store, searching, strict_filters=strict_filters, is_open=not api_key_authentication
+    )
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
     rudder_pb2_grpc.add_RudderServiceServicer_to_server(RudderServicer(store, Versions(rudder_deprecated)), add)
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(store), add)

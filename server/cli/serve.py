@@ -48,6 +48,7 @@ async def _serve(settings: Settings, path: Path) -> None:
         address=f"unix:{path}",
         reflect=settings.reflection,
         api_key_authentication=settings.api_key_authentication,
+        web_origins=settings.web_origins,
         strict_filters=settings.strict_filters,
         public_url=settings.public_url,
         max_unfinished_tasks=settings.max_unfinished_tasks,

@@ -25,8 +25,8 @@ _OPERATE = frozenset({Role.OPERATOR})
 
 _ASAPI = frozenset({Role.ASAPI_STORE, Role.ASAPI_CHANNEL})
 _MONARC_ADMIN = frozenset({Role.MONARC_ADMIN})
-_MONARC_WRITE = frozenset({Role.MONARC_WRITE, Role.MONARC_ADMIN, Role.STRANGER})
-_MONARC_READ = _MONARC_WRITE | {Role.MONARC_READ}
+_MONARC_WRITE = frozenset({Role.MONARC_WRITE, Role.MONARC_ADMIN})
+_MONARC_READ = _MONARC_WRITE | {Role.MONARC_READ, Role.STRANGER}
 
 _RUDDER_WRITE = frozenset({Role.RUDDER_WRITE})
 _RUDDER_READ = frozenset({Role.RUDDER_READ, Role.RUDDER_WRITE})
@@ -53,7 +53,7 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.v1.CatalogueService/GetCatalogue": _READ
         | {Role.ADMIN, Role.OPERATOR, Role.TASK_RUNNER, Role.WORKER},
         "/taskhouse.rest.v1.MonarcService/CreateOrganization": _MONARC_ADMIN | {Role.STRANGER},
-        "/taskhouse.rest.v1.MonarcService/CreateStat": _MONARC_WRITE,
+        "/taskhouse.rest.v1.MonarcService/CreateStat": _MONARC_WRITE | {Role.STRANGER},
         "/taskhouse.rest.v1.MonarcService/DeleteStat": _MONARC_WRITE,
         "/taskhouse.rest.v1.MonarcService/GetOrganization": _MONARC_READ,
         "/taskhouse.rest.v1.MonarcService/GetStat": _MONARC_READ,

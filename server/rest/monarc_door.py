@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
 
 from server.core import errors
 from server.core.caller import Caller, Role
+from server.rest.origins import AUTHORITY
 from server.rpc.door import Context, CredentialType, Metadata, Presented
 from server.rpc.interceptor import ORIGINAL_PATH
 from server.rpc.paths import path_of
@@ -23,6 +24,7 @@ PATHS = (
     (re.compile("/api/v2/organizations"), "GET, HEAD, OPTIONS, POST"),
     (re.compile("/api/v2/organizations/[^/]+"), "GET, HEAD, OPTIONS"),
 )
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 UNAUTHORIZED = {"error": "Unauthorized"}
 STRANGER = Caller("stranger", Role.STRANGER, None, "", "")
 _Code = grpc.StatusCode
@@ -60,11 +62,20 @@ _FAULT = Told(500, _Code.INTERNAL, "Internal error.")
 class MonarcDoor:
     """Only the token in X-API-KEY counts, whatever else a call carries; `is_open`: nobody needs one."""
 
-    def __init__(self, *, is_open: bool = False) -> None:
+    def __init__(self, *, is_open: bool = False, web_origins: Sequence[str] = ()) -> None:
         self.stranger = STRANGER if is_open else None
+        self._web_origins = web_origins
 
     def presented(self, metadata: Metadata) -> Presented | None:
-        """Return the token."""
+        """Return the token.
+
+        Where no key is needed, a web page that its user looks at could call, too: by an address that is not this
+        machine's own, or from an origin that may not. Raises NotPermitted.
+        """
+        if self.stranger:
+            origin, host = metadata.get("origin"), _host(str(metadata.get(AUTHORITY, "")))
+            if host not in LOOPBACK or (origin is not None and origin not in self._web_origins):
+                raise errors.NotPermitted(API_KEY)
         token = metadata.get(API_KEY)
         if not token:
             return None
@@ -77,6 +88,10 @@ class MonarcDoor:
         if status == 401:
             await redirect_without_slash(context)
         await refuse(context, code, status, body_of_refusal(refusal), spaced=True, vary="Accept")
+
+
+def _host(authority: str) -> str:
+    return authority.lower() if authority.endswith("]") else authority.lower().rsplit(":", 1)[0]
 
 
 def body_of_refusal(refusal: Exception) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -210,7 +209,7 @@ class _Call:
             if stranger is None:
                 raise
             return stranger
-        return found if stranger is None else replace(found, role=stranger.role)
+        return found
 
     async def run(self, act: Callable[[], Awaitable[Any]]) -> Any:
         """Admit the caller and act; whatever fails on the way becomes the door's refusal, and the call its one line."""

@@ -17,6 +17,7 @@ from server.core.caller import Role
 from server.identity.authority import Authority
 from server.rest import monarc
 from server.rest.monarc_door import STATUSES
+from server.rest.origins import AUTHORITY
 from server.services.door import STATUSES as TYPED_STATUSES
 from server.wiring import build_server
 from taskhouse.rest.v1 import aircloak_pb2, monarc_pb2_grpc
@@ -53,7 +54,8 @@ class Edge:
         rest = plain[4:] if plain[:3] == ["", "api", "v2"] else None
         sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         http_body = httpbody_pb2.HttpBody(content_type="application/json" if kind is None else kind, data=sent)
-        metadata = [("x-envoy-original-path", path), ("x-envoy-original-method", method), *more]
+        metadata = [("x-envoy-original-path", path), ("x-envoy-original-method", method)]
+        metadata += [*([] if AUTHORITY in dict(more) else [(AUTHORITY, "localhost:8443")]), *more]
         if self._token:
             metadata.append(("x-api-key", self._token))
         calls: dict[tuple[str, str, int], tuple[Callable[..., Any], Any]] = {
@@ -543,7 +545,12 @@ async def open_edge(house, data, tmp_path_factory):
     address = f"unix:{tmp_path_factory.mktemp('o')}/s"
     authority = Authority.open(data)
     built = build_server(
-        store=house, authority=authority, address=address, api_key_authentication=False, strict_filters=True
+        store=house,
+        authority=authority,
+        address=address,
+        api_key_authentication=False,
+        web_origins=("https://good.example",),
+        strict_filters=True,
     )
     await built.grpc.start()
     async with grpc.aio.insecure_channel(address) as channel:
@@ -552,7 +559,7 @@ async def open_edge(house, data, tmp_path_factory):
 
 
 async def test_without_authentication_everybody_reads_all_and_writes_for_an_organization(open_edge, house):
-    token = await token_of(house, "OTHER", Role.MONARC_READ)
+    token = await token_of(house, "OTHER", Role.MONARC_WRITE)
     anybody, keyed, stale = open_edge(), open_edge(token), open_edge("BAD-TOKEN")
     assert (await anybody("POST", "/api/v2/stats/", RISK)).body == {
         "field-errors": {"organization": "must be the name of an organization"}
@@ -572,6 +579,35 @@ async def test_without_authentication_everybody_reads_all_and_writes_for_an_orga
         refused = await anybody("POST", "/api/v2/stats/", [RISK | {"organization": name}])
         assert refused.body == {"field-errors": {"organization": "StringField only accepts string values"}}
     assert (await anybody("DELETE", "/api/v2/stats/?created_at__lt=2030-01-01")).status == 403
+
+
+async def test_without_authentication_strangers_only_read_and_add(open_edge, house):
+    anybody, keyed = open_edge(), open_edge(await token_of(house, "CASES", Role.MONARC_WRITE))
+    reader = open_edge(await token_of(house, "OTHER", Role.MONARC_READ))
+    made = await posted(anybody, organization="CASES")
+    path = f"/api/v2/stats/{made['id']}/"
+    for method in ("PUT", "PATCH", "DELETE"):
+        assert (await anybody(method, path, {"day": 2})).status == 403
+        assert (await reader(method, path, {"day": 2})).status == 403
+    assert (await reader("POST", "/api/v2/stats/", RISK)).status == 403
+    assert (await reader("GET", path)).status == 200
+    assert (await keyed("PATCH", path, {"day": 2})).status == 200
+    assert (await keyed("DELETE", path)).status == 200
+
+
+async def test_without_authentication_web_pages_do_not_reach_the_house(open_edge):
+    for headers, status in (
+        ([(AUTHORITY, "localhost:8443")], 200),
+        ([(AUTHORITY, "127.0.0.1")], 200),
+        ([(AUTHORITY, "[::1]:8443")], 200),
+        ([(AUTHORITY, "[::1]")], 200),
+        ([(AUTHORITY, "rebound.example:8443")], 403),
+        ([(AUTHORITY, "localhost.example")], 403),
+        ([("origin", "https://evil.example")], 403),
+        ([("origin", "null")], 403),
+        ([("origin", "https://good.example")], 200),
+    ):
+        assert (await open_edge()("GET", "/api/v2/stats/", None, *headers)).status == status, headers
 
 
 async def test_strict_filters_refuse_what_they_do_not_know(open_edge):
