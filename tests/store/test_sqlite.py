@@ -8,7 +8,7 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 from server.store.engine import StoreUnavailable, Tx
-from server.store.sqlite import SqliteStore, SqliteTx
+from server.store.sqlite import CHECKPOINT_PAGES, SqliteStore, SqliteTx
 from tests.store.names import ADD, add, names, now
 
 
@@ -157,3 +157,15 @@ async def test_a_wipe_does_not_wait_for_a_long_scan_and_keeps_nobody_from_writin
     assert await asyncio.wait_for(store.write(add, "z"), 5) == "z"
     await asyncio.wait_for(wiped, 20)
     reader.close()
+
+
+async def test_the_log_of_pages_grows_to_a_bound_and_is_empty_after_a_wipe(store: SqliteStore, data: Path) -> None:
+    log = data / "taskhouse.db-wal"
+    bound = CHECKPOINT_PAGES * 4096 + 10_000_000  # and what one commit adds
+    sizes = []
+    for number in range(24):
+        await store.write(add, f"{number:02}" + "x" * 4_000_000)
+        sizes.append(log.stat().st_size)
+    assert 20_000_000 < max(sizes) < bound
+    await store.wipe()
+    assert log.stat().st_size == 0
