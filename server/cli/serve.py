@@ -9,6 +9,7 @@ import click
 import uvloop
 
 from server.cli.house import house_options
+from server.cli.log_lines import LinesTogether
 from server.core.retention import Policy
 from server.identity.authority import Authority
 from server.services.sealing import settle
@@ -31,7 +32,9 @@ READY = "server ready"
 @click.option("--number", type=int, default=0, show_default=True, help="Number of this process in its house.")
 def serve(settings: Settings, socket: Path | None, number: int) -> None:
     """Run one server process on the house in DIR, behind the edge. The database must be at this version's schema."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", handlers=[LinesTogether()]
+    )
     migrate.check(settings.database)
     path = socket or server_socket(settings.data, number)
     with sole_listener(path):
