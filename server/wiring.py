@@ -173,9 +173,7 @@ def build_server(
     asapi_pb2_grpc.add_AsapiServiceServicer_to_server(AsapiServicer(store, admission, public_url), add)
     asapi_results_pb2_grpc.add_AsapiResultServiceServicer_to_server(AsapiResultServicer(store, listening), add)
     searching = Searching(store)
-    monarc = MonarcServicer(
-        store, searching, strict_filters=strict_filters, is_open=not api_key_authentication
-    )
+    monarc = MonarcServicer(store, searching, strict_filters=strict_filters, is_open=not api_key_authentication)
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
     rudder_pb2_grpc.add_RudderServiceServicer_to_server(RudderServicer(store, Versions(rudder_deprecated)), add)
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(store), add)
