@@ -15,7 +15,8 @@ UNTYPED = {
 
 
 def refusals() -> set[type[Refusal]]:
-    return set(Refusal.__subclasses__()) - UNTYPED
+    """What verbs raise: the documented doors have refusals of their own, which never come here."""
+    return {kind for kind in Refusal.__subclasses__() if kind.__module__.startswith("server.core.")} - UNTYPED
 
 
 def test_every_refusal_has_its_status_at_the_typed_door() -> None:
