@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0002"
+down_revision = "0001"
 
 DEFAULT_EPSILON = 20_000_000  # in millionths, as it was when budgets began
 
