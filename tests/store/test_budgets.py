@@ -20,7 +20,7 @@ def test_what_was_answered_before_there_were_budgets_is_paid_for(tmp_path: Path)
     with engine.connect() as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(Path(migrate.__file__).with_name("migrations")))
-        command.upgrade(config, "0002")
+        command.upgrade(config, "0001")
         connection.commit()
     engine.dispose()
     with closing(sqlite.connect(str(path))) as old:
