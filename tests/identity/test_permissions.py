@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import pkgutil
+from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
@@ -239,6 +240,15 @@ async def issue_token(store, organization, kind, *, create=credentials.create_to
     return made.id, token
 
 
+async def ended(call) -> grpc.StatusCode:
+    """Take all that a call answers, and return how it ended."""
+    if not isinstance(call, grpc.aio.UnaryUnaryCall):
+        with suppress(grpc.aio.AioRpcError):
+            async for _ in call:
+                pass
+    return await call.code()
+
+
 class Outcome(NamedTuple):
     """How a call ended: for gRPC, and for the callers of a documented API."""
 
@@ -262,11 +272,13 @@ async def outcome(server):
             descriptor = METHODS[method]
             if descriptor.client_streaming:
                 call = channel.stream_stream(method)(iter(()), metadata=metadata, timeout=30)
+            elif descriptor.server_streaming:
+                call = channel.unary_stream(method)(b"", metadata=metadata, timeout=30)
             else:
                 call = channel.unary_unary(method)(b"", metadata=metadata, timeout=30)
             status = dict(await call.initial_metadata()).get("x-taskhouse-status", "")
             try:  # Refusals come with their headers or right after; a stream that was let in may stay open.
-                code = await asyncio.wait_for(call.code(), 1 if descriptor.server_streaming else 30)
+                code = await asyncio.wait_for(ended(call), 1 if descriptor.server_streaming else 30)
             except TimeoutError:
                 call.cancel()
                 code = grpc.StatusCode.OK
