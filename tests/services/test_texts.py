@@ -54,6 +54,8 @@ def requests(method) -> list[Message]:
     made = getattr(modules()[f"{method.input_type.file.name.rpartition('/')[2][:-6]}_pb2"], method.input_type.name)
     whole = made()
     fill(whole)
+    if whole == made():  # There is no place for a text in it.
+        return []
     texts = [field for field in whole.DESCRIPTOR.fields if field.type == field.TYPE_STRING and not field.is_repeated]
     return [whole, *(made(**{field.name: TEXT}) for field in texts)]
 
