@@ -1,5 +1,6 @@
 """What tests of several rooms share: a migrated store on either engine, and a server on a socket, without the edge."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,10 @@ from tests import databases
 
 if TYPE_CHECKING:
     from server.wiring import Server
+
+# Tests fork beside threads of gRPC, which writes a line about it on the standard error that other tests read. Nothing
+# that is forked here goes on to use gRPC: it is another program at once.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 @pytest.fixture(scope="session")
