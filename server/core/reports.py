@@ -9,7 +9,7 @@ import uuid_utils
 from server.core.arrivals import MAX_RESULT_BYTES, Arrivals, Bytes, Chunk, as_bytes
 from server.core.errors import LeaseEnded, Refusal, invalid
 from server.core.tasks import Retrieval, TaskState, is_id
-from server.core.work import MAX_FAILURES, LeaseName, Session, back_off, failed, tell_failures
+from server.core.work import LeaseName, Session, back_off, failed, tell_failures
 from server.store import deliveries, results
 from server.store import work as store
 from server.store.engine import Tx
@@ -37,6 +37,7 @@ class Failure(NamedTuple):
     """Why an attempt failed."""
 
     error: str
+    non_retryable: bool = False  # Trying again would be in vain.
 
 
 Outcome = Publication | Chunk | Failure | Ending
@@ -138,7 +139,7 @@ class _Desk:
         elif isinstance(outcome, Chunk) or (isinstance(outcome, Publication) and isinstance(outcome.content, Bytes)):
             refusal = invalid("publication.bytes", "the results of this task are pages, which are histograms")
         if refusal:
-            task = failed(task._replace(failures=MAX_FAILURES - 1), str(refusal), now=self.now, delay=0)
+            task = failed(task, str(refusal), now=self.now, delay=None)
         elif isinstance(outcome, Publication):
             task = self._publish(task, outcome)
         elif outcome is Ending.COMPLETED:
@@ -147,7 +148,8 @@ class _Desk:
             task = task._replace(state=TaskState.PENDING, session_id=None)
         elif isinstance(outcome, Failure):
             error = outcome.error.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_ERROR]
-            task = failed(task, error, now=self.now, delay=back_off(task.id, task.failures + 1))
+            delay = None if outcome.non_retryable else back_off(task.id, task.failures + 1)
+            task = failed(task, error, now=self.now, delay=delay)
         self.tasks[task.id] = task
         return refusal
 

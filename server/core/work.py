@@ -229,11 +229,11 @@ def back_off(task_id: str, failures: int) -> int:
     return longest - longest * (crc32(task_id.encode()) % 256) // 1024
 
 
-def failed(task: Reported, error: str, *, now: int, delay: int) -> Reported:
-    """Return what one more failure makes of a task."""
+def failed(task: Reported, error: str, *, now: int, delay: int | None) -> Reported:
+    """Return what one more failure makes of a task; without a delay it is the last."""
     failures = task.failures + 1
     task = task._replace(session_id=None, failures=failures, error=error)
-    if failures >= MAX_FAILURES:
+    if failures >= MAX_FAILURES or delay is None:
         return task._replace(state=TaskState.FAILED, end_time=now)
     return task._replace(state=TaskState.PENDING, ready_time=now + delay)
 

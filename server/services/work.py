@@ -267,7 +267,7 @@ def _report(report: pb.Report) -> Report:
     if kind == "completion":
         return Report(lease, Ending.COMPLETED)
     if kind == "failure":
-        return Report(lease, Failure(report.failure.error))
+        return Report(lease, Failure(report.failure.error, report.failure.non_retryable))
     if kind == "return":
         return Report(lease, Ending.RETURNED)
     return Report(lease, invalid("outcome", "is required"))

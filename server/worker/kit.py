@@ -10,8 +10,8 @@
 
 `taskhouse work --module pkg.mod:worker` runs it. An action runs in a thread of its own. It returns Result.json or
 Result.bytes where results are fetched or sent on a stream, and Result.histogram where they are pages; there it may also
-be a generator that yields several. Raising fails the attempt, and the task is tried again later. A task may be started
-more than once, but only one attempt's outcome is accepted.
+be a generator that yields several. Raising fails the attempt, and the task is tried again later, unless a NonRetryable
+is raised. A task may be started more than once, but only one attempt's outcome is accepted.
 """
 
 import re
@@ -34,6 +34,10 @@ _SLUG = re.compile(r"[a-z0-9_-]{1,63}")
 
 class LeaseLost(Exception):
     """The task was cancelled or given to another worker: whatever this attempt still does is in vain."""
+
+
+class NonRetryable(Exception):
+    """Trying the task again would be in vain: raised by an action, it fails the task at once, with this text."""
 
 
 class BadResult(Exception):
@@ -193,8 +197,8 @@ class Task:
     ) -> Counts:
         """Return how many users of a dataset are in each bin of a column, or have each value, anonymised.
 
-        The texts are those of the action cloak/histogram. Raises LeaseLost, and grpc.RpcError as
-        DatasetService.CountUsers refuses.
+        The texts are those of the action cloak/histogram. Raises LeaseLost, and as DatasetService.CountUsers refuses:
+        NonRetryable for a question that is faulty or above the budget, else grpc.RpcError.
         """
         answer = self.lease.count_users(
             datasets_pb2.CountUsersRequest(

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
 
 from server.worker.houses import House, HouseAway, WorkerRefused
-from server.worker.kit import Action, BadResult, Bytes, LeaseLost, Result, Worker
+from server.worker.kit import Action, BadResult, Bytes, LeaseLost, NonRetryable, Result, Worker
 from server.worker.ledger import Held, Ledger, ProtocolBroken
 from server.worker.threads import Threads
 from taskhouse.v1 import datasets_pb2, datasets_pb2_grpc, work_pb2_grpc
@@ -278,12 +280,16 @@ class Session:
     def _fail(self, held: Held, error: BaseException) -> None:
         log.warning("attempt failed task=%s attempt=%d", *held.name, exc_info=error)
         try:
-            self._ledger.report(held, pb.Report(failure=pb.Failure(error=_text(error))))
+            failure = pb.Failure(error=_text(error), non_retryable=isinstance(error, NonRetryable))
+            self._ledger.report(held, pb.Report(failure=failure))
         except LeaseLost:
             log.info("lease lost task=%s attempt=%d", *held.name)
 
     def _count_users(self, held: Held, request: datasets_pb2.CountUsersRequest) -> datasets_pb2.CountUsersResponse:
-        """Ask the house; again, if there is no answer meanwhile. Raises LeaseLost, HouseAway, grpc.RpcError."""
+        """Ask the house; again, if there is no answer meanwhile.
+
+        Raises LeaseLost, HouseAway, NonRetryable, grpc.RpcError.
+        """
         until = time.monotonic() + CALL_SECONDS
         last = time.monotonic() + COUNT_SECONDS
         while True:
@@ -296,6 +302,8 @@ class Session:
                 now = time.monotonic()
                 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and now < last:
                     until = now + CALL_SECONDS
+                elif _is_final(error):
+                    raise NonRetryable(_text(error)) from error
                 elif error.code() not in _AWAY or not seconds:
                     raise
             except ValueError:  # The channel was closed since we took it.
@@ -325,11 +333,26 @@ def _joined(workers: Sequence[Worker]) -> dict[tuple[str, str], Action]:
     return actions
 
 
+def _is_final(error: grpc.RpcError) -> bool:
+    """Say whether a count would be refused again, whenever it is asked for."""
+    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+    info = ErrorInfo()
+    details = status.details if status else ()
+    if any(detail.Unpack(info) and info.reason == "BUDGET_EXHAUSTED" for detail in details):
+        return True
+    return error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def _text(error: BaseException) -> str:
     """Return what is told of an attempt's failure: text that a message can hold, whatever the exception is."""
     name = type(error).__name__
     try:
-        text = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else f"{name}: {error}"
+        if isinstance(error, NonRetryable):
+            text = str(error)
+        elif isinstance(error, grpc.RpcError):
+            text = f"{error.code().name}: {error.details()}"
+        else:
+            text = f"{name}: {error}"
     except BaseException:  # noqa: BLE001 - that is the action's code, too.
         text = name
     return text.encode(errors="backslashreplace").decode()[:MAX_ERROR]

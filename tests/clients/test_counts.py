@@ -95,6 +95,13 @@ def test_a_budget_is_spent_shown_exhausted_and_raised_over_json(house: House, pe
     assert detail["reason"] == "BUDGET_EXHAUSTED"
     assert detail["metadata"] == {"dataset": people, "cost": "0.5", "remaining": "0"}
     assert count("50.0").json() == first.json()
+    asked = {"dataset": people, "column": "age", "bin_width": "25"}
+    task = anybody.post(
+        "/v1/tasks", json={"service": "cloak", "action": "histogram", "parameters": asked}, headers=analyst
+    )
+    ended = wait_for_end(client("task_runner"), task.json()["id"])
+    assert (ended["state"], ended["failure_count"]) == ("TASK_STATE_FAILED", 1)  # To try it again would be in vain.
+    assert ended["error"]["message"].startswith("RESOURCE_EXHAUSTED: ")
     raised = {"organization": "acme", "epsilon": 1}
     assert anybody.post(f"{path}:setBudget", json=raised, headers=analyst).status_code == 403
     set_ = anybody.post(f"{path}:setBudget", json=raised, headers=operator)

@@ -80,5 +80,5 @@ class Worker:
     async def hand_back(self, lease: LeaseName) -> str:
         return (await self.report(Report(lease, Ending.RETURNED)))[0]
 
-    async def fail(self, lease: LeaseName, error: str = "no") -> str:
-        return (await self.report(Report(lease, Failure(error))))[0]
+    async def fail(self, lease: LeaseName, error: str = "no", *, non_retryable: bool = False) -> str:
+        return (await self.report(Report(lease, Failure(error, non_retryable))))[0]

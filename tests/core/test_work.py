@@ -102,6 +102,16 @@ async def test_failures_are_retried_later_each_time_and_then_given_up(store):
     assert waits == sorted(set(waits))
 
 
+async def test_a_failure_that_cannot_be_retried_is_the_last(store):
+    caller, worker = await organization(store), await Worker.seated(store)
+    created = await task(store, caller)
+    [lease] = await worker.lease()
+    assert await worker.fail(lease, "in vain", non_retryable=True) == ""
+    failed = await state_of(store, caller, created.id)
+    assert (failed.state, failed.error, failed.failures) == (TaskState.FAILED, "in vain", 1)
+    assert failed.end_time
+
+
 async def test_a_pending_task_does_not_show_the_error_of_its_last_attempt(store):
     caller, worker = await organization(store), await Worker.seated(store)
     created = await task(store, caller)

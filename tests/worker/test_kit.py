@@ -9,10 +9,11 @@ from concurrent.futures import Future
 import grpc
 import grpc_testing
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
 from server.worker import actions
 from server.worker.houses import HouseAway, WorkerRefused
-from server.worker.kit import Bucket, Result, Task, Worker
+from server.worker.kit import Bucket, NonRetryable, Result, Task, Worker
 from server.worker.session import Session
 from taskhouse.v1 import datasets_pb2, results_pb2, work_pb2
 from taskhouse.v1 import work_pb2 as pb
@@ -455,3 +456,45 @@ def test_an_action_asks_again_when_the_house_was_away_and_fails_when_it_refuses(
     again.terminate(None, (), grpc.StatusCode.NOT_FOUND, "There is no dataset heights.")
     [failure] = stream.hear_reports(1)
     assert failure.failure.error == "NOT_FOUND: There is no dataset heights."
+    assert not failure.failure.non_retryable
+
+
+def refused(reason: str) -> tuple[tuple[str, bytes], ...]:
+    """What comes with a refusal for this reason."""
+    status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="no")
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason))
+    return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+@pytest.mark.parametrize(
+    ("code", "trailers", "in_vain"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, (), True),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, refused("BUDGET_EXHAUSTED"), True),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, refused("TOO_MANY_QUESTIONS"), False),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, (), False),
+    ],
+)
+def test_a_question_that_can_never_be_answered_fails_its_task_for_good(house, cloak, code, trailers, in_vain):
+    stream = house.stream()
+    stream.hear_hello()
+    _, _, rpc = counting(house, stream)
+    rpc.terminate(None, trailers, code, "no")
+    [failure] = stream.hear_reports(1)
+    assert failure.failure == pb.Failure(error=f"{code.name}: no", non_retryable=in_vain)
+
+
+def test_an_action_says_itself_that_another_attempt_would_be_in_vain(house):
+    worker = Worker(service="test")
+
+    @worker.action("hopeless")
+    def hopeless(task: Task) -> Result:
+        raise NonRetryable("the account is closed")
+
+    running = Running(house, worker)
+    stream = house.stream()
+    stream.hear_hello()
+    stream.lease("hopeless")
+    [failure] = stream.hear_reports(1)
+    assert failure.failure == pb.Failure(error="the account is closed", non_retryable=True)
+    running.session.stop(0)

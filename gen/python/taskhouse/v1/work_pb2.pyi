@@ -164,10 +164,12 @@ class Completion(_message.Message):
     def __init__(self) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("error",)
+    __slots__ = ("error", "non_retryable")
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    NON_RETRYABLE_FIELD_NUMBER: _ClassVar[int]
     error: str
-    def __init__(self, error: _Optional[str] = ...) -> None: ...
+    non_retryable: bool
+    def __init__(self, error: _Optional[str] = ..., non_retryable: _Optional[bool] = ...) -> None: ...
 
 class Return(_message.Message):
     __slots__ = ()

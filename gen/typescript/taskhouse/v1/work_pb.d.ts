@@ -571,6 +571,13 @@ export declare type Failure = Message<"taskhouse.v1.Failure"> & {
    * @generated from field: string error = 1;
    */
   error: string;
+
+  /**
+   * Whether trying again would be in vain: then this failure is the last, whichever it is.
+   *
+   * @generated from field: bool non_retryable = 2;
+   */
+  nonRetryable: boolean;
 };
 
 /**
