@@ -337,8 +337,7 @@ def _is_final(error: grpc.RpcError) -> bool:
     """Say whether a count would be refused again, whenever it is asked for."""
     status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
     info = ErrorInfo()
-    details = status.details if status else ()
-    if any(detail.Unpack(info) and info.reason == "BUDGET_EXHAUSTED" for detail in details):
+    if status and any(each.Unpack(info) and info.reason == "BUDGET_EXHAUSTED" for each in status.details):
         return True
     return error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
