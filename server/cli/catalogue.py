@@ -12,8 +12,6 @@ from server.core.catalogue import Action, Parameter, ParameterType, Permission, 
 from server.services.catalogue import catalogue_to_proto
 from server.settings import Settings
 
-_TYPES = {type_.value: type_ for type_ in ParameterType}
-
 
 @click.group()
 def catalogue() -> None:
@@ -109,13 +107,10 @@ def _action(sheet: Sheet, node: yaml.Node, path: str) -> Action:
 
 def _parameter(sheet: Sheet, node: yaml.Node, path: str) -> Parameter:
     parts = sheet.mapping(node, path, required=("slug", "name", "type"), optional=("optional", "description"))
-    type_ = _text(sheet, parts, path, "type")
-    if "type" in parts and type_ not in _TYPES:
-        sheet.wrong(f"{path}.type", f'unknown type "{type_}"; known: {", ".join(_TYPES)}')
     return Parameter(
         _text(sheet, parts, path, "slug"),
         _text(sheet, parts, path, "name"),
-        _TYPES.get(type_, ParameterType.STRING),
+        sheet.choice(parts.get("type"), f"{path}.type", ParameterType) or ParameterType.STRING,
         sheet.scalar(parts.get("optional"), f"{path}.optional", BOOLEAN) == "true",
         _text(sheet, parts, path, "description"),
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from server.cli.house import COMMAND_LINE, as_item, in_house, print_json, print_table, time_text
+from server.cli.house import COMMAND_LINE, all_of, as_item, in_house, print_json, print_table, time_text
 from server.core import credentials
 from server.core.credentials import Credential
 from server.core.errors import CredentialNotFound
@@ -64,19 +64,13 @@ async def existing(store: Store, credential_id: str, *, tokens: bool) -> Credent
 
 
 async def _every(store: Store, whose: str | None) -> list[Credential]:
-    found: list[Credential] = []
-    token = ""
-    while True:
-        if whose is None:
-            page = await store.scan(credentials.page_of_all, page_token=token)
-        else:
-            page = await store.scan(
-                credentials.page, caller=COMMAND_LINE, organization=whose, page_size=MAX_PAGE, page_token=token
-            )
-        found += page.items
-        token = page.next_page_token
-        if not token:
-            return found
+    if whose is None:
+        return await all_of(lambda token: store.scan(credentials.page_of_all, page_token=token))
+    return await all_of(
+        lambda token: store.scan(
+            credentials.page, caller=COMMAND_LINE, organization=whose, page_size=MAX_PAGE, page_token=token
+        )
+    )
 
 
 def _state(credential: Credential) -> str:

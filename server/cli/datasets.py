@@ -8,6 +8,7 @@ import yaml
 
 from server.cli.house import (
     COMMAND_LINE,
+    all_organizations,
     as_item,
     house_options,
     in_house,
@@ -23,14 +24,11 @@ from server.core.budgets import Budget
 from server.core.columns import Column, ColumnType
 from server.core.datasets import DEFAULT_BUCKETS_PER_USER, Dataset, Declaration
 from server.core.errors import DatasetExists, DatasetNotFound
-from server.core.pages import MAX_PAGE
 from server.core.uploads import user_fault
 from server.services.datasets import budget_to_proto, dataset_to_proto
 from server.services.datasets import erase_user as erase
 from server.settings import Settings
 from server.store.engine import Store
-
-_TYPES = {type_.value: type_ for type_ in ColumnType}
 
 
 @click.group()
@@ -184,14 +182,7 @@ async def _owner(store: Store, name: str, org: str | None) -> organizations.Orga
 async def _organizations(store: Store, name: str | None) -> list[organizations.Organization]:
     if name is not None:
         return [await store.read(organizations.get, caller=COMMAND_LINE, name=name)]
-    found: list[organizations.Organization] = []
-    token = ""
-    while True:
-        page = await store.scan(organizations.page, caller=COMMAND_LINE, page_size=MAX_PAGE, page_token=token)
-        found += page.items
-        token = page.next_page_token
-        if not token:
-            return found
+    return await all_organizations(store)
 
 
 def _column_text(column: Column) -> str:
@@ -220,8 +211,6 @@ def _declaration(sheet: Sheet, node: yaml.Node, path: str) -> Declaration:
 def _column(sheet: Sheet, node: yaml.Node, path: str) -> Column:
     parts = sheet.mapping(node, path, required=("name", "type"), optional=("nullable",))
     name = sheet.scalar(parts.get("name"), f"{path}.name", TEXT) or ""
-    type_ = sheet.scalar(parts.get("type"), f"{path}.type", TEXT)
+    type_ = sheet.choice(parts.get("type"), f"{path}.type", ColumnType)
     nullable = sheet.scalar(parts.get("nullable"), f"{path}.nullable", BOOLEAN)
-    if type_ is not None and type_ not in _TYPES:
-        sheet.wrong(f"{path}.type", f'unknown type "{type_}"; known: {", ".join(_TYPES)}')
-    return Column(name, _TYPES.get(type_ or "", ColumnType.TEXT), nullable=nullable == "true")
+    return Column(name, type_ or ColumnType.TEXT, nullable=nullable == "true")

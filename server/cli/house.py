@@ -15,8 +15,10 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from pysqlite3 import dbapi2 as sqlite
 
-from server.core import errors
+from server.core import errors, organizations
 from server.core.caller import Caller, Role
+from server.core.organizations import Organization
+from server.core.pages import MAX_PAGE, Page
 from server.settings import Settings, load
 from server.store import migrate
 from server.store.engine import Store, StoreUnavailable
@@ -143,6 +145,23 @@ def in_house(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     make_data_folder(settings.data)
     migrate.upgrade(settings.database)
     return asyncio.run(opened())
+
+
+async def all_of(page_after: Callable[[str], Awaitable[Page[T]]]) -> list[T]:
+    """Return the items of all pages of a list. `page_after` is given a page's token, "" for the first."""
+    page = await page_after("")
+    found = [*page.items]
+    while page.next_page_token:
+        page = await page_after(page.next_page_token)
+        found += page.items
+    return found
+
+
+async def all_organizations(store: Store) -> list[Organization]:
+    """Return the organizations by name."""
+    return await all_of(
+        lambda token: store.scan(organizations.page, caller=COMMAND_LINE, page_size=MAX_PAGE, page_token=token)
+    )
 
 
 def remedy(failure: Exception) -> str:

@@ -4,6 +4,7 @@ import click
 
 from server.cli.house import (
     COMMAND_LINE,
+    all_organizations,
     as_item,
     house_options,
     in_house,
@@ -15,10 +16,8 @@ from server.cli.house import (
 )
 from server.core import credentials, organizations
 from server.core.organizations import Organization, ReasonMode
-from server.core.pages import MAX_PAGE
 from server.services.organizations import organization_to_proto
 from server.settings import Settings
-from server.store.engine import Store
 
 _SWITCH = click.Choice(["on", "off"])
 
@@ -84,18 +83,7 @@ def _is_on(switch: str | None) -> bool | None:
 @json_option
 def list_(settings: Settings, *, as_json: bool) -> None:
     """List all organizations by name."""
-    _print(in_house(settings, _every), as_json=as_json)
-
-
-async def _every(store: Store) -> list[Organization]:
-    found: list[Organization] = []
-    token = ""
-    while True:
-        page = await store.scan(organizations.page, caller=COMMAND_LINE, page_size=MAX_PAGE, page_token=token)
-        found += page.items
-        token = page.next_page_token
-        if not token:
-            return found
+    _print(in_house(settings, all_organizations), as_json=as_json)
 
 
 def _print(found: list[Organization], *, as_json: bool) -> None:

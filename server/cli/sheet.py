@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import yaml
@@ -22,6 +24,8 @@ _MUST_BE = {
     WHOLE_NUMBER: "must be a whole number",
     BOOLEAN: "must be true or false",
 }
+
+E = TypeVar("E", bound=Enum)
 
 
 class Sheet:
@@ -101,6 +105,15 @@ class Sheet:
             return str(node.value)
         self.wrong(path, _MUST_BE[tag])
         return None
+
+    def choice(self, node: yaml.Node | None, path: str, choices: type[E]) -> E | None:
+        """Return the member of an enum whose value is written; None if it is missing or there is no such one."""
+        written = self.scalar(node, path, TEXT)
+        known = {one.value: one for one in choices}
+        if written is not None and written not in known:
+            name = path.rpartition(".")[2]
+            self.wrong(path, f'unknown {name} "{written}"; known: {", ".join(known)}')
+        return known.get(written)
 
     def at(self, path: str, node: yaml.Node) -> None:
         """Note the line of a field."""
