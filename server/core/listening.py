@@ -11,13 +11,13 @@ from server.core import channels
 from server.core.channels import Claim, Look, Taken
 from server.core.deliveries import SECOND
 from server.core.errors import ListenerReplaced, Refusal, Stopping
+from server.core.restarting import RETRY_SECONDS, run_until
 from server.store.engine import Store, StoreUnavailable
 
 log = logging.getLogger("taskhouse.listening")
 
 PAUSE_SECONDS = 0.01  # Between looks: in a busy house hints come without end.
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth.
-RETRY_SECONDS = 0.5  # After the store was unavailable.
 RENEW_SECONDS = 10.0
 RENEW_CLAIMS_SECONDS = 2.0
 MAX_AHEAD = 16  # Results that are taken for a listener and not sent yet; of each at most 64 KiB are in memory.
@@ -138,16 +138,7 @@ class Listening:
             log.warning("channel=%s is left by its time: %s", listener.name.credential_id, error)
 
     async def _run_until_stopping(self) -> None:
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        while not stopping.done():
-            parts = [asyncio.ensure_future(self._serve()), asyncio.ensure_future(self._watch())]
-            await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
-            for part in parts:
-                part.cancel()
-            for failure in await asyncio.gather(*parts, return_exceptions=True):
-                if isinstance(failure, Exception):  # Nobody foresaw it; clients must not wait for ever because of it.
-                    log.error("listening failed, and starts again", exc_info=failure)
-                    await asyncio.sleep(RETRY_SECONDS)
+        await run_until(self._stopping, self._serve, self._watch, name="listening", log=log)
         for listener in self._listeners.values():
             listener.end(Stopping())
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from math import inf
 
 from server.core import work
+from server.core.restarting import RETRY_SECONDS, run_until
 from server.core.work import Action, Lease, LeaseName, Look, Session, Wish
 from server.store.engine import Store, StoreUnavailable
 
 log = logging.getLogger("taskhouse.work")
 
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth, and costs some microseconds.
-RETRY_SECONDS = 0.5  # After the store was unavailable.
 MAX_JUMP_SECONDS = 1.0  # By so much a clock may be set without notice.
 IN_VAIN_SECONDS = 0.05  # After there was something to do, and then not: another process did it, or the clock was set.
 
@@ -73,7 +73,8 @@ class Leasing:
         self._seats[seat.session] = seat
         self._poke.set()
         if self._running is None:
-            self._running = asyncio.ensure_future(self._run_until_stopping())
+            running = run_until(self._stopping, self._serve, self._watch, name="leasing", log=log)
+            self._running = asyncio.ensure_future(running)
 
     def unseat(self, seat: Seat) -> None:
         """Give this stream nothing more."""
@@ -83,18 +84,6 @@ class Leasing:
     def poke(self) -> None:
         """Look again: a stream wants more than it did."""
         self._poke.set()
-
-    async def _run_until_stopping(self) -> None:
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        while not stopping.done():
-            parts = [asyncio.ensure_future(self._serve()), asyncio.ensure_future(self._watch())]
-            await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
-            for part in parts:
-                part.cancel()
-            for failure in await asyncio.gather(*parts, return_exceptions=True):
-                if isinstance(failure, Exception):  # Nobody foresaw it; workers must not wait for ever because of it.
-                    log.error("leasing failed, and starts again", exc_info=failure)
-                    await asyncio.sleep(RETRY_SECONDS)
 
     async def _watch(self) -> None:
         generation = self._store.generation
