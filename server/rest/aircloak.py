@@ -14,7 +14,7 @@ from server.core import credentials, errors, results
 from server.core.credentials import Credential
 from server.core.results import Item, NumberedPage, Tally
 from server.rest.aircloak_uploads import Uploads
-from server.rest.exchange import headers_of
+from server.rest.exchange import answer_other, headers_of
 from server.rpc.door import Context, CredentialType, Metadata, Presented, current_caller
 from server.rpc.interceptor import ORIGINAL_PATH
 from server.rpc.paths import path_of
@@ -29,7 +29,6 @@ MAX_PAGE = 10_000
 QUICK_ROWS = 500  # A page whose last row is further on may take over 5 ms.
 MAX_KEPT_PAGES, MAX_KEPT_BYTES = 200, 16 * 1024  # So about 3 MiB of messages at most, and as much again around them.
 MAX_ERROR = 300  # characters; a refusal has 4 KiB, and each may take twelve bytes.
-ORIGINAL_METHOD = "x-envoy-original-method"
 PATHS = (
     (re.compile("/api/task_results/[^/]+/?"), "GET, HEAD, OPTIONS"),
     (re.compile("/keys/?"), "GET, HEAD, OPTIONS"),
@@ -135,16 +134,9 @@ class AircloakServicer(aircloak_pb2_grpc.AircloakServiceServicer):
 
     async def AnswerOther(self, request: pb.AnswerOtherRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
         """Answer what no path answers: 404, 405, or OPTIONS."""
-        headers = headers_of(context)
-        path, method = path_of(headers[ORIGINAL_PATH]), headers.get(ORIGINAL_METHOD, "")
-        allowed = next((allowed for pattern, allowed in PATHS if pattern.fullmatch(path)), "")
-        if allowed and method not in allowed.split(", "):
-            body = {"success": False, "error": "Method not allowed."}
-            await refuse(context, _Code.UNIMPLEMENTED, 405, body, allow=allowed)
-        if not allowed or method != "OPTIONS":  # Or the path is spelled so that its own rpc does not match.
-            raise errors.NotServed
-        await context.send_initial_metadata((("x-taskhouse-status", "204"), ("allow", allowed)))
-        return httpbody_pb2.HttpBody()
+        path = path_of(headers_of(context)[ORIGINAL_PATH])
+        allow = next((allowed for pattern, allowed in PATHS if pattern.fullmatch(path)), "")
+        return await answer_other(context, allow, {"success": False, "error": "Method not allowed."})
 
 
 class Pages:

@@ -1,27 +1,24 @@
 """The asapi API: what may be asked, accounts, and the submission of tasks."""
 
-import grpc
 from google.api import httpbody_pb2
 from google.protobuf import struct_pb2
 
-from server.core import accounts, errors, submissions
+from server.core import accounts, submissions
 from server.core.admission import Admission
 from server.core.caller import Role
 from server.core.catalogue import Action, Service
 from server.core.tasks import Retrieval
-from server.rest.asapi_door import ALL, Entry, Form, body_of_entries, form_of
+from server.rest.asapi_door import Form, form_of, not_allowed
 from server.rest.asapi_status import Statuses
-from server.rest.exchange import headers_of
+from server.rest.exchange import answer_other, headers_of
 from server.rest.origins import origin_of
 from server.rpc.door import Context, current_caller
 from server.rpc.interceptor import ORIGINAL_PATH
 from server.rpc.paths import path_of
-from server.rpc.refusals import refuse
 from server.store.engine import Store
 from taskhouse.rest.v1 import aircloak_pb2, asapi_pb2_grpc
 from taskhouse.rest.v1 import asapi_pb2 as pb
 
-ORIGINAL_METHOD = "x-envoy-original-method"
 RETRIEVALS = {Role.ASAPI_STORE: Retrieval.ASSTORE, Role.ASAPI_CHANNEL: Retrieval.ASCHANNEL}
 ENDPOINTS = {Retrieval.ASSTORE: "/fetch/", Retrieval.ASCHANNEL: "/stream/"}
 METHODS = {
@@ -96,17 +93,8 @@ class AsapiServicer(asapi_pb2_grpc.AsapiServiceServicer):
 
     async def AnswerOther(self, request: aircloak_pb2.AnswerOtherRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
         """Answer what no path answers: 405, or OPTIONS."""
-        headers = headers_of(context)
-        method = headers.get(ORIGINAL_METHOD, "")
-        allow = METHODS.get(path_of(headers[ORIGINAL_PATH]).removesuffix("/"), "")
-        if allow and method not in allow.split(", "):
-            text = "Method not allowed."
-            body = body_of_entries([Entry(ALL, text, "method_not_allowed")], text)
-            await refuse(context, grpc.StatusCode.UNIMPLEMENTED, 405, body, allow=allow)
-        if not allow or method != "OPTIONS":  # Or the path is spelled so that its own rpc does not match.
-            raise errors.NotServed
-        await context.send_initial_metadata((("x-taskhouse-status", "204"), ("allow", allow)))
-        return httpbody_pb2.HttpBody()
+        path = path_of(headers_of(context)[ORIGINAL_PATH])
+        return await answer_other(context, METHODS.get(path.removesuffix("/"), ""), not_allowed())
 
 
 def _account(form: Form) -> tuple[str, str]:

@@ -115,6 +115,12 @@ class AsapiDoor:
         await refuse(context, code, status, body)
 
 
+def not_allowed() -> dict[str, Any]:
+    """Return what is told of a method that a path does not have."""
+    text = "Method not allowed."
+    return body_of_entries([Entry(ALL, text, "method_not_allowed")], text)
+
+
 def body_of_refusal(refusal: Exception) -> dict[str, Any]:
     """Return what is told of a refusal."""
     if isinstance(refusal, errors.InvalidFields):

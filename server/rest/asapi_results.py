@@ -1,23 +1,20 @@
 """The asapi API: how results come back."""
 
-import grpc
 from google.api import httpbody_pb2
 
-from server.core import deliveries, errors
+from server.core import deliveries
 from server.core.listening import Listening
-from server.rest.asapi_door import ALL, Entry, body_of_entries, form_of
+from server.rest.asapi_door import form_of, not_allowed
 from server.rest.asapi_fetch import Downloads
 from server.rest.asapi_stream import Streams
-from server.rest.exchange import headers_of
+from server.rest.exchange import answer_other, headers_of
 from server.rpc.door import Context, current_caller
 from server.rpc.interceptor import ORIGINAL_PATH
 from server.rpc.paths import path_of
-from server.rpc.refusals import refuse
 from server.store.engine import Store
 from taskhouse.rest.v1 import aircloak_pb2, asapi_results_pb2_grpc
 from taskhouse.rest.v1 import asapi_results_pb2 as pb
 
-ORIGINAL_METHOD = "x-envoy-original-method"
 METHODS = {"fetch": "GET, HEAD, OPTIONS", "stream": "GET, OPTIONS", "results-consumed": "POST, OPTIONS"}
 """By the first part of the path."""
 
@@ -47,15 +44,6 @@ class AsapiResultServicer(asapi_results_pb2_grpc.AsapiResultServiceServicer):
 
     async def AnswerOther(self, request: aircloak_pb2.AnswerOtherRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
         """Answer what no path answers: 404, 405, or OPTIONS."""
-        headers = headers_of(context)
-        method = headers.get(ORIGINAL_METHOD, "")
-        kind, _, rest = path_of(headers[ORIGINAL_PATH]).strip("/").partition("/")
+        kind, _, rest = path_of(headers_of(context)[ORIGINAL_PATH]).strip("/").partition("/")
         allow = METHODS[kind] if bool(rest) == (kind == "fetch") and "/" not in rest else ""
-        if allow and method not in allow.split(", "):
-            text = "Method not allowed."
-            body = body_of_entries([Entry(ALL, text, "method_not_allowed")], text)
-            await refuse(context, grpc.StatusCode.UNIMPLEMENTED, 405, body, allow=allow)
-        if not allow or method != "OPTIONS":
-            raise errors.NotServed
-        await context.send_initial_metadata((("x-taskhouse-status", "204"), ("allow", allow)))
-        return httpbody_pb2.HttpBody()
+        return await answer_other(context, allow, not_allowed())

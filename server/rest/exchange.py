@@ -1,16 +1,19 @@
-"""How the documented APIs read what they are sent over HTTP, from a google.api.HttpBody and the headers beside it."""
+"""HTTP as the documented APIs have it: what they are sent, in a google.api.HttpBody and the headers beside it."""
 
 import zlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+import grpc
 from google.api import httpbody_pb2
 
 from server.core.errors import NotServed, TooLarge
 from server.rpc.door import Context
 from server.rpc.interceptor import ORIGINAL_PATH
+from server.rpc.refusals import refuse
 
+ORIGINAL_METHOD = "x-envoy-original-method"
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -68,6 +71,20 @@ def media_type(content_type: str) -> MediaType:
     name, *parameters = content_type.split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
     return MediaType(name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _, value in pairs})
+
+
+async def answer_other(context: Context, allow: str, not_allowed: Mapping[str, Any]) -> httpbody_pb2.HttpBody:
+    """Answer OPTIONS, or refuse a method that a path does not have; `allow` are those that it has, "" if it is none.
+
+    Raises NotServed.
+    """
+    method = headers_of(context).get(ORIGINAL_METHOD, "")
+    if allow and method not in allow.split(", "):
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, 405, not_allowed, allow=allow)
+    if not allow or method != "OPTIONS":  # Or the path is spelled so that its own rpc does not match.
+        raise NotServed
+    await context.send_initial_metadata((("x-taskhouse-status", "204"), ("allow", allow)))
+    return httpbody_pb2.HttpBody()
 
 
 def body_of(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
