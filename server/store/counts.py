@@ -42,7 +42,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from server.store.cells import Cell, Kind, value_at
 from server.store.datasets import ANSWERS, DATASETS, USER_ROWS
-from server.store.engine import Command, OneTimeQuery, Query, Tx
+from server.store.engine import Command, Query, Tx
 from server.store.where import Condition, Every, clause_of
 
 VALUE, TOO_LONG = "=", "!"
@@ -236,9 +236,6 @@ async def count(
     tx: Tx, *, dataset_id: int, cell: Cell, where: Condition, keys_per_user: int, rank_key: bytes, **keying: float
 ) -> list[Counted]:
     """Count users by their keys. `keying` is p, q, low and high, or of text `longest`; see the module."""
-    if where == _ALL:
-        query = _of_all_rows(cell.kind)
-    else:
-        query = OneTimeQuery(_STATEMENTS[cell.kind](cell.kind, where), Counted)
+    query = _of_all_rows(cell.kind) if where == _ALL else Query(_STATEMENTS[cell.kind](cell.kind, where), Counted)
     of = {"dataset_id": dataset_id, "position": cell.position}
     return await tx.all(query, **of, keys_per_user=keys_per_user, rank_key=rank_key, **keying)

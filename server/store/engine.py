@@ -28,33 +28,34 @@ class SchemaMismatch(Exception):
     """The database is not at the version that this taskhouse knows. The text says the remedy."""
 
 
-class Query(Generic[Record]):
-    """A statement that returns rows, and the NamedTuple that each row becomes (fields in the order of the columns).
+class Statement:
+    """A statement, and what engines made of it, by the names of their dialects: compiled once, forgotten with it."""
 
-    Write it once at module level: engines compile it once. Values come by name from `bindparam`s. As times are integers
-    and JSON is text, every driver returns the same values; booleans are stored as integers for the same reason.
-    """
-
-    __slots__ = ("record", "statement")
-
-    def __init__(self, statement: Executable, record: type[Record]) -> None:
-        self.statement = statement
-        self.record = record
-
-
-class OneTimeQuery(Query[Record]):
-    """A query that was made for one use: engines compile it and forget it."""
-
-    __slots__ = ()
-
-
-class Command:
-    """A statement that returns no rows."""
-
-    __slots__ = ("statement",)
+    __slots__ = ("compiled", "statement")
 
     def __init__(self, statement: Executable) -> None:
         self.statement = statement
+        self.compiled: dict[str, Compiled] = {}
+
+
+class Query(Statement, Generic[Record]):
+    """A statement that returns rows, and the NamedTuple that each row becomes (fields in the order of the columns).
+
+    Write it once at module level. Values come by name from `bindparam`s. As times are integers and JSON is text, every
+    driver returns the same values; booleans are stored as integers for the same reason.
+    """
+
+    __slots__ = ("record",)
+
+    def __init__(self, statement: Executable, record: type[Record]) -> None:
+        super().__init__(statement)
+        self.record = record
+
+
+class Command(Statement):
+    """A statement that returns no rows."""
+
+    __slots__ = ()
 
 
 class Compiled:
@@ -62,8 +63,8 @@ class Compiled:
 
     __slots__ = ("_defaults", "_pick", "names", "sql")
 
-    def __init__(self, query: Query[Any] | Command, dialect: Dialect) -> None:
-        compiled = cast("SQLCompiler", query.statement.compile(dialect=dialect))  # type: ignore[attr-defined]
+    def __init__(self, statement: Statement, dialect: Dialect) -> None:
+        compiled = cast("SQLCompiler", statement.statement.compile(dialect=dialect))  # type: ignore[attr-defined]
         self.sql = str(compiled)
         self.names = tuple(compiled.positiontup or ())
         self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
@@ -77,17 +78,19 @@ class Compiled:
         return (merged[self.names[0]],) if self.names else ()
 
 
-class Statements(dict[Query[Any] | Command, Compiled]):
-    """The statements of one engine, each compiled when it is first asked for."""
+class Statements:
+    """The statements as one engine takes them, each compiled when it is first asked for."""
+
+    __slots__ = ("_dialect", "_name")
 
     def __init__(self, dialect: Dialect) -> None:
-        super().__init__()
         self._dialect = dialect
+        self._name = dialect.name
 
-    def __missing__(self, query: Query[Any] | Command) -> Compiled:
-        compiled = Compiled(query, self._dialect)
-        if not isinstance(query, OneTimeQuery):
-            self[query] = compiled
+    def __getitem__(self, statement: Statement) -> Compiled:
+        compiled = statement.compiled.get(self._name)
+        if compiled is None:
+            compiled = statement.compiled[self._name] = Compiled(statement, self._dialect)
         return compiled
 
 

@@ -1,12 +1,13 @@
 """Searches for stats: conditions compiled to SQL that an index drives, and that means the same on both engines.
 
 A search names its shape (which columns are compared how, and the order); the values are parameters. Shapes that were
-seen are kept, up to MAX_SHAPES.
+seen last are kept, up to MAX_SHAPES.
 """
 
 import operator
 from collections.abc import Callable, Mapping
 from enum import IntEnum, auto
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -27,7 +28,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from server.store.engine import Command, OneTimeQuery, Query
+from server.store.engine import Command, Query
 from server.store.lists import records, texts
 from server.store.stats import STATS, Stored
 from server.store.stats_elements import Indexless, Leaf, Position
@@ -180,37 +181,31 @@ def bound(
 
 def removal(search: Search, *, organizations: int | str, ids: str) -> tuple[Command, dict[str, Any]]:
     """Return the command that deletes, of the stats with these ids (a JSON list), those that are searched for."""
-    shape = _shape(search, organizations, None, None, What.REMOVAL)
-    command = _removals.get(shape)
-    if command is None:
-        listed = _S.id.in_(select(texts("ids").c.value))
-        command = Command(delete(STATS).where(listed, *_conditions(shape, None)))
-        if len(_removals) < MAX_SHAPES:
-            _removals[shape] = command
+    command = _removal(_shape(search, organizations, None, None, What.REMOVAL))
     return command, {"organizations": organizations, "ids": ids} | _values(search)
-
-
-_queries: dict[_Shape, Query[Any]] = {}
-_removals: dict[_Shape, Command] = {}
 
 
 def _asked(
     search: Search, organizations: int | str, after: Place | None, up_to: Place | None, what: What, **limits: int
 ) -> tuple[Query[Any], dict[str, Any]]:
-    shape = _shape(search, organizations, after, up_to, what)
-    query = _queries.get(shape)
-    if query is None:
-        statement = _statement(shape, search.clauses.index(search.leader) if search.leader else None)
-        record: type[Any] = Stored if what is What.ROWS else Key
-        if len(_queries) < MAX_SHAPES:
-            query = _queries[shape] = Query(statement, record)
-        else:
-            query = OneTimeQuery(statement, record)
+    leader = search.clauses.index(search.leader) if search.leader else None
+    query = _query(_shape(search, organizations, after, up_to, what), leader)
     values: dict[str, Any] = {"organizations": organizations, **limits}
     for name, place in (("after", after), ("up_to", up_to)):
         if place:
             values |= {f"{name}_value": place.value, f"{name}_id": place.id}
     return query, values | _values(search)
+
+
+@lru_cache(MAX_SHAPES)
+def _query(shape: _Shape, leader: int | None) -> Query[Any]:
+    return Query(_statement(shape, leader), Stored if shape.what is What.ROWS else Key)
+
+
+@lru_cache(MAX_SHAPES)
+def _removal(shape: _Shape) -> Command:
+    listed = _S.id.in_(select(texts("ids").c.value))
+    return Command(delete(STATS).where(listed, *_conditions(shape, None)))
 
 
 def _shape(search: Search, organizations: int | str, after: Place | None, up_to: Place | None, what: What) -> _Shape:
