@@ -67,6 +67,13 @@ def write(value: Any) -> str:
         return _write(value)
 
 
+def same(one: str, other: str) -> bool:
+    """Say whether two texts that `write` made differ in nothing but the order of objects' members."""
+    if one == other or len(one) != len(other):
+        return one == other
+    return write(_in_order(read(one))) == write(_in_order(read(other)))
+
+
 def point_and_digits(number: int | float | Number) -> tuple[bool, int, str]:
     """Return a number as (negative, point, digits): ±0.DIGITS times ten to the power of POINT; of zero, no digits."""
     text = number.text if isinstance(number, Number) else repr(number)
@@ -88,6 +95,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise MalformedJson("a member of an object stands twice")
     return members
+
+
+def _in_order(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _in_order(item) for key, item in sorted(value.items())}
+        case list():
+            return [_in_order(item) for item in value]
+    return value
 
 
 def _whole(text: str) -> int | Number:

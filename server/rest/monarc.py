@@ -88,7 +88,7 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
         [content] = sent.contents
         if isinstance(content, InvalidFields):
             raise content
-        [stored] = await self._store.write(
+        [stored] = await self._store.write_guarded(
             stats.create, caller=_writer(), contents=[content], organization=_organization(sent.organizations)
         )
         assert isinstance(stored, Stat)  # noqa: S101 - a refusal would have been raised.
@@ -107,7 +107,7 @@ class MonarcServicer(monarc_pb2_grpc.MonarcServiceServicer):
         contents = [each for each in read if not isinstance(each, InvalidFields)]
         organization = _organization(sent.organizations)
         results = iter(
-            await self._store.write(
+            await self._store.write_guarded(
                 stats.create, caller=_writer(), contents=contents, organization=organization, whole=whole
             )
             if contents

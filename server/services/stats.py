@@ -50,7 +50,7 @@ class StatServicer(stats_pb2_grpc.StatServiceServicer):
         answer = pb.WriteResponse()
 
         async def commit(contents: list[Values]) -> None:
-            written = await self._store.write(stats.add, caller=caller, contents=contents)
+            written = await self._store.write_guarded(stats.add, caller=caller, contents=contents)
             answer.written += written
             answer.existing += len(contents) - written
 

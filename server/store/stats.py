@@ -8,6 +8,7 @@ from sqlmodel import Field, Index, SQLModel
 from server.store.columns import micros, reference, table_of
 from server.store.engine import Command, Query, Tx
 from server.store.lists import texts
+from server.store.organizations import ORGANIZATIONS
 
 BYTEWISE = String().with_variant(String(collation="C"), "postgresql")
 """Text that is compared by its bytes, as SQLite does: so it is by code points on both engines."""
@@ -77,6 +78,18 @@ class Stored(NamedTuple):
     data: str
 
 
+class Last(NamedTuple):
+    """An organization's last stat."""
+
+    id: str
+
+
+class Turn(NamedTuple):
+    """Whose turn it is."""
+
+    organization_id: int
+
+
 Row = tuple[str | int | None, ...]
 """A stat's values, in the order of COLUMNS."""
 COLUMNS = (*Stored._fields[:-1], "leaves", "data")
@@ -89,6 +102,15 @@ _BY_UUID = Query(
 _BY_UUIDS = Query(
     _STORED.where(_S.organization_id == bindparam("organization_id"), _S.uuid.in_(select(texts("uuids").c.value))),
     Stored,
+)
+_TURN = Query(
+    select(ORGANIZATIONS.c.id)
+    .where(ORGANIZATIONS.c.id == bindparam("organization_id"))
+    .with_for_update(key_share=True),  # Rows that refer to it can be added.
+    Turn,
+)
+_LAST = Query(
+    select(_S.id).where(_S.organization_id == bindparam("organization_id")).order_by(_S.id.desc()).limit(1), Last
 )
 _INSERT = Command(insert(STATS).values({name: bindparam(name) for name in COLUMNS}))
 _CHANGED = tuple(name for name in COLUMNS if name not in ("id", "organization_id"))
@@ -121,6 +143,17 @@ async def by_uuid(tx: Tx, *, organization_id: int, uuid: str) -> Stored | None:
 async def by_uuids(tx: Tx, *, organization_id: int, uuids: str) -> list[Stored]:
     """Return the organization's stats with these UUIDs, a JSON list, in no order."""
     return await tx.all(_BY_UUIDS, organization_id=organization_id, uuids=uuids)
+
+
+async def last_in_turn(tx: Tx, *, organization_id: int) -> str | None:
+    """Return the id of the organization's last stat, once all others who asked so have committed.
+
+    Nobody else is answered before this transaction's commit. What is read after it is what they have committed, if the
+    verb is run by `write_guarded`.
+    """
+    await tx.one(_TURN, organization_id=organization_id)
+    last = await tx.one(_LAST, organization_id=organization_id)
+    return last.id if last else None
 
 
 async def add(tx: Tx, rows: list[Row]) -> None:

@@ -28,6 +28,28 @@ def test_what_python_writes_is_told_again_letter_by_letter(value):
     assert exactjson.write(exactjson.read(text)) == text
 
 
+@given(VALUES, st.randoms(use_true_random=False))
+def test_members_in_another_order_are_the_same(value, chance):
+    text, other = json.dumps(value), json.dumps(shuffled(value, chance))
+    assert exactjson.same(text, other)
+    assert exactjson.same(text, other.replace("1", "2", 1)) == ("1" not in other)
+
+
+def shuffled(value, chance):
+    if isinstance(value, dict):
+        return {key: shuffled(value[key], chance) for key in chance.sample(sorted(value), len(value))}
+    return [shuffled(item, chance) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "true"), ("1", "1.0"), ("1.10", "1.1"), ("1e2", "100"), ("[1, 2]", "[2, 1]"), ('"1"', "1"), ("[]", "{}")],
+)
+def test_what_is_not_written_alike_is_not_the_same(one, other):
+    assert not exactjson.same(one, other)
+    assert not exactjson.same(f'{{"a": {one}, "b": {other}}}', f'{{"b": {one}, "a": {other}}}')
+
+
 @pytest.mark.parametrize(
     "number",
     [

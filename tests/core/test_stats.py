@@ -72,6 +72,14 @@ async def test_a_stat_that_is_sent_again_is_told_again_and_another_is_refused(st
     assert theirs.id != first.id
 
 
+async def test_the_order_of_members_is_no_other_content_but_digits_are(store, acme):
+    [first] = await stored(store, acme, content(uuid=UUID, data={"a": {"x": 1, "y": [1.5]}, "b": True}))
+    assert await stored(store, acme, content(uuid=UUID, data={"b": True, "a": {"y": [1.5], "x": 1}})) == [first]
+    for data in ({"b": True, "a": {"y": [1.5], "x": 2}}, {"b": 1, "a": {"y": [1.5], "x": 1}}, {"a": {"x": 1}}):
+        with pytest.raises(StatExists):
+            await stored(store, acme, content(uuid=UUID, data=data))
+
+
 async def test_of_a_batch_that_need_not_be_whole_the_good_ones_are_stored(store, acme):
     contents = [content(uuid=UUID), content(uuid=UUID), content(uuid=UUID, day=9), content(day=3)]
     results = await store.write(stats.create, caller=acme, contents=contents, whole=False)
@@ -167,6 +175,19 @@ async def test_a_page_goes_on_after_a_stat_that_is_gone(store, acme):
     made = await stored(store, acme, *(content(day=day) for day in range(5)))
     await store.write(stats.delete, caller=acme, stat_id=made[2].id)
     assert (await found(store, acme, after=made[2].id)).stats == made[3:]
+
+
+async def test_in_another_order_a_page_goes_on_only_after_a_stat_that_is_there(store, acme):
+    made = await stored(store, acme, *(content(day=day) for day in range(3)))
+    await store.write(stats.delete, caller=acme, stat_id=made[1].id)
+    with pytest.raises(InvalidFields) as raised:
+        await found(store, acme, after=made[1].id, order=Order("day"))
+    [fault] = raised.value.faults
+    assert (fault.field, fault.description.endswith("if that is gone, only the order of id can go on")) == (
+        "_after",
+        True,
+    )
+    assert (await found(store, acme, after=made[0].id, order=Order("day"))).stats == [made[2]]
 
 
 async def test_a_limit_of_nothing_tells_whether_there_is_something(store, acme):

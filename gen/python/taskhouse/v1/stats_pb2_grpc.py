@@ -96,9 +96,9 @@ class StatServiceServicer:
     def Query(self, request, context):
         """Returns a page of the stats that every filter holds for.
 
-        To follow new stats, ask for the order of id, go on after the last one, and overlap: on PostgreSQL, a stat that is
-        written at the same time may be seen a few seconds after one with a greater id. So begin again at an earlier page, and
-        leave out what is known by its id.
+        To follow an organization's new stats, ask for those of it alone, in the order of id, and go on after the last one:
+        their ids grow in the order in which they are committed. Follow several organizations one by one; in a page of all
+        of them, on PostgreSQL, a stat may be seen a few seconds after another organization's with a greater id.
 
         A search may take 10 s. One that only orders, or compares one field with a value, always takes less.
 

@@ -108,7 +108,8 @@ class MonarcServiceServicer:
     def ListStats(self, request, context):
         """The stats that the caller may see, in the order in which they were stored, as far as all filters hold for them:
         `?field=value`, `?field__operator=value`, `?field__not__operator=value`, `?data__a__b__operator=value`. `_skip`, `_limit`
-        (100, at most 1,000), `_fields`, `_order_by`, and `_after`, the id of the last stat of the page before.
+        (100, at most 1,000), `_fields`, `_order_by`, and `_after`, the id of the last stat of the page before. Whoever goes on
+        after the last stat of one organization misses none that is stored later; see StatService.Query.
 
         Who: read, write, admin. Errors: 400 for values and operators that are none; 401.
         """
