@@ -5,6 +5,7 @@ import functools
 import json
 import re
 import shlex
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,6 +114,26 @@ class Period(click.ParamType[timedelta]):
         if not found:
             self.fail(f"{value!r} is not a length of time such as 90d or 12h", param, ctx)
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+class Secret(click.ParamType[str]):
+    """A secret itself, or `-` for the first line of the standard input."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read the line."""
+        del param, ctx
+        if value != "-":
+            return str(value)
+        return sys.stdin.buffer.readline().rstrip(b"\r\n").decode(errors="surrogateescape")
+
+
+token_option = click.option(
+    "--token",
+    type=Secret(),
+    help="Take this one (16 to 256 characters) instead of making one; -: the line on standard input.",
+)
 
 
 def make_data_folder(path: Path) -> None:

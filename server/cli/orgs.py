@@ -13,6 +13,7 @@ from server.cli.house import (
     print_json,
     print_table,
     time_text,
+    token_option,
 )
 from server.core import credentials, organizations
 from server.core.organizations import Organization, ReasonMode
@@ -30,7 +31,7 @@ def orgs() -> None:
 @orgs.command()
 @house_options
 @click.argument("name")
-@click.option("--token", help="Take this one (16 to 256 characters) instead of making one.")
+@token_option
 @json_option
 def create(settings: Settings, name: str, token: str | None, *, as_json: bool) -> None:
     """Create the organization NAME and its token of the monarc API, which is shown this once.

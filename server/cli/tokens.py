@@ -17,6 +17,7 @@ from server.cli.house import (
     print_facts,
     print_json,
     time_text,
+    token_option,
 )
 from server.core import credentials
 from server.core.caller import TOKENS
@@ -49,7 +50,7 @@ def tokens() -> None:
     help="asapi: what it may ask for; repeatable. Default: the whole catalogue.",
 )
 @click.option("--name", default="", help="What people call it.")
-@click.option("--token", help="Take this one (16 to 256 characters) instead of making one.")
+@token_option
 @click.option("--expires", type=Period(), metavar="90d", help="How long it is good; default: for ever.")
 @json_option
 def create(

@@ -1,5 +1,6 @@
 """`taskhouse orgs`, and what all commands share."""
 
+import io
 import os
 import subprocess
 import sys
@@ -38,6 +39,22 @@ def test_an_organization_comes_with_a_token_that_is_shown_once_and_may_be_chosen
     assert "This token is in use already" in taskhouse("orgs", "create", "c", "--token", chosen).told
     assert "--token: must be 16 to 256" in taskhouse("orgs", "create", "c", "--token", "short").told
     assert [each["name"] for each in taskhouse.json("orgs", "list")] == ["a", "b"]
+
+
+def stdin(line):
+    return io.TextIOWrapper(io.BytesIO(line.encode()))
+
+
+@pytest.mark.parametrize(
+    "line", ["a-token-that-nobody-saw\n", "a-token-that-nobody-saw\r\nmore", "a-token-that-nobody-saw"]
+)
+def test_a_chosen_token_may_come_on_standard_input(taskhouse, monkeypatch, line):
+    monkeypatch.setattr("sys.stdin", stdin(line))
+    assert taskhouse.json("orgs", "create", "a", "--token", "-")[0]["token"] == "a-token-that-nobody-saw"
+    monkeypatch.setattr("sys.stdin", stdin(line))
+    asked = ("tokens", "create", "--org", "a", "--api", "monarc", "--token", "-")
+    assert "This token is in use already" in taskhouse(*asked).told
+    assert "--token: must be 16 to 256" in taskhouse(*asked).told
 
 
 def test_an_organization_shares_and_stops_sharing(acme):
