@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from server.core.admission import Admission
 from server.core.arrivals import MAX_RESULT_BYTES
+from server.core.downloading import Downloads
 from server.core.listening import Listening
 from server.core.retention import Policy
 from server.core.stats_searching import Searching
@@ -107,6 +108,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.listening = Listening(self.store, self.stopping)
+        self.downloads = Downloads(self.store)
 
     async def start(self, policy: Policy, *, sweep_seconds: float) -> None:
         """Take calls, and sweep what is older than the policy says."""
@@ -123,6 +125,7 @@ class Server:
         self.stopping.set()  # Work streams end by themselves: their workers come back elsewhere.
         await self.grpc.stop(grace)
         await self.listening.settled()
+        await self.downloads.stop()
         await self.store.close()
 
 
@@ -171,7 +174,8 @@ def build_server(
     aircloak_pb2_grpc.add_AircloakServiceServicer_to_server(AircloakServicer(store), add)
     admission = Admission(store, max_unfinished_tasks)
     asapi_pb2_grpc.add_AsapiServiceServicer_to_server(AsapiServicer(store, admission, public_url), add)
-    asapi_results_pb2_grpc.add_AsapiResultServiceServicer_to_server(AsapiResultServicer(store, listening), add)
+    asapi_results = AsapiResultServicer(store, listening, server.downloads)
+    asapi_results_pb2_grpc.add_AsapiResultServiceServicer_to_server(asapi_results, add)
     searching = Searching(store)
     monarc = MonarcServicer(store, searching, strict_filters=strict_filters, is_open=not api_key_authentication)
     monarc_pb2_grpc.add_MonarcServiceServicer_to_server(monarc, add)
@@ -183,7 +187,7 @@ def build_server(
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(store, server.stopping), add)
     events_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(store, server.stopping), add)
     organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(OrganizationServicer(store), add)
-    results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store, listening), add)
+    results_pb2_grpc.add_ResultServiceServicer_to_server(ResultServicer(store, listening, server.downloads), add)
     rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(store), add)
     stats_pb2_grpc.add_StatServiceServicer_to_server(StatServicer(store, searching), add)
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(store, server.stopping, admission), add)

@@ -7,6 +7,7 @@ import orjson
 
 from server.core.deliveries import CHUNK_BYTES, INLINE_BYTES, JSON, DeliveryState
 from server.core.errors import Refusal, TooLarge, invalid
+from server.store import chunks
 from server.store import deliveries as store
 from server.store.deliveries import Kept, Settled
 from server.store.engine import Tx
@@ -38,7 +39,7 @@ class Arrivals:
         self._max_bytes = max_bytes
         self._kept = {one.task_id: one for one in kept}
         self._settled: dict[str, Settled] = {}
-        self._chunks: list[store.Chunk] = []
+        self._chunks: list[chunks.Chunk] = []
         self._left: list[tuple[str, int]] = []
         self._spoilt: list[str] = []
 
@@ -85,11 +86,10 @@ class Arrivals:
     async def close(self, tx: Tx) -> None:
         """Write what has become of them."""
         if self._chunks:
-            await store.add_chunks(tx, self._chunks)
+            await chunks.add(tx, self._chunks)
         if self._settled:
             await store.settle(tx, list(self._settled.values()))
-        if self._left:
-            await store.leave(tx, self._left)
+        await chunks.leave(tx, self._left)
         if self._spoilt:
             await store.spoil(tx, self._spoilt)
 
@@ -104,7 +104,7 @@ class Arrivals:
 
     def _put(self, kept: Kept, data: bytes) -> Kept:
         number = kept.chunks + 1
-        self._chunks.append(store.Chunk(kept.task_id, kept.attempt, number, data))
+        self._chunks.append(chunks.Chunk(kept.task_id, kept.attempt, number, data))
         kept = kept._replace(state=DeliveryState.ARRIVING, chunks=number, size=kept.size + len(data))
         self._settle(kept)
         return kept

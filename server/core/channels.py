@@ -12,6 +12,7 @@ from server.store import channels as store
 from server.store import deliveries
 from server.store.channels import Claim as Claim
 from server.store.channels import Listening as Listening
+from server.store.claims import held
 from server.store.engine import Tx
 
 GRACE = 2 * SECOND  # How long a result waits for a listener.
@@ -129,6 +130,6 @@ async def tidy(tx: Tx) -> int:
 
 
 async def _deliver(tx: Tx, sent: Sequence[Claim]) -> None:
-    held = await deliveries.claimed(tx, sent) if sent else []
-    if held:
-        await deliveries.end(tx, held, state=DeliveryState.DELIVERED, retrieved=False)
+    ended = await held(tx, sent) if sent else []
+    if ended:
+        await deliveries.end(tx, ended, state=DeliveryState.DELIVERED, retrieved=False)

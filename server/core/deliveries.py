@@ -12,8 +12,9 @@ from typing import NamedTuple
 from server.core.caller import Caller
 from server.core.errors import ResultClaimed, ResultNotFound
 from server.core.tasks import is_id
+from server.store import chunks, claims
 from server.store import deliveries as store
-from server.store.deliveries import Claimed as Claimed
+from server.store.claims import Claimed as Claimed
 from server.store.deliveries import Status as Status
 from server.store.engine import Tx
 
@@ -83,9 +84,9 @@ async def claim(tx: Tx, *, caller: Caller, task_id: str) -> Parcel:
     if not is_id(task_id):
         raise ResultNotFound(task_id)
     until = tx.now + CLAIM_PERIOD
-    found = await store.claim(tx, task_id=task_id, credential_id=caller.credential_id, until=until)
+    found = await claims.claim(tx, task_id=task_id, credential_id=caller.credential_id, until=until)
     if found is None:
-        there = await store.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
+        there = await claims.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
         raise ResultClaimed(task_id) if there and there.state == DeliveryState.CLAIMED else ResultNotFound(task_id)
     return parcel(found)
 
@@ -93,7 +94,7 @@ async def claim(tx: Tx, *, caller: Caller, task_id: str) -> Parcel:
 async def describe(tx: Tx, *, caller: Caller, task_id: str) -> Description:
     """Say what a download would bring, now or once another has failed. Raises ResultNotFound."""
     if is_id(task_id):
-        found = await store.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
+        found = await claims.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
         if found and found.state in (DeliveryState.AVAILABLE, DeliveryState.CLAIMED):
             if found.failed:
                 return Description(len(FAILURE), JSON, None)
@@ -101,39 +102,38 @@ async def describe(tx: Tx, *, caller: Caller, task_id: str) -> Description:
     raise ResultNotFound(task_id)
 
 
-async def renew(tx: Tx, *, task_id: str, claim: int) -> bool:
-    """Keep a claim; False if it has ended and somebody else has the result."""
-    return await store.renew(tx, task_id=task_id, claim=claim, until=tx.now + CLAIM_PERIOD)
+async def renew(tx: Tx, *, parcel: Parcel) -> bool:
+    """Keep a claim; False if it has ended and somebody else may have the result."""
+    return await claims.renew(tx, task_id=parcel.task_id, claim=parcel.claim, until=tx.now + CLAIM_PERIOD)
 
 
-async def give_back(tx: Tx, *, task_id: str, claim: int) -> None:
+async def give_back(tx: Tx, *, parcel: Parcel) -> None:
     """End a claim undone: the result can be had again."""
-    await store.give_back(tx, task_id=task_id, claim=claim)
+    await claims.give_back(tx, task_id=parcel.task_id, claim=parcel.claim)
 
 
-async def deliver(tx: Tx, *, claims: Sequence[tuple[str, int]], retrieved: bool) -> list[bool]:
-    """End claims (task id, number) well: their results are gone. False for one that was not held any more."""
-    found = await store.claimed(tx, claims)
+async def deliver(tx: Tx, *, parcel: Parcel) -> bool:
+    """End a claim well: its result is gone, as a client has it. False if the claim was not held any more."""
+    found = await claims.held(tx, [(parcel.task_id, parcel.claim)])
     if found:
-        await store.end(tx, found, state=DeliveryState.DELIVERED, retrieved=retrieved)
-    done = {one.task_id for one in found}
-    return [task_id in done for task_id, _ in claims]
+        await store.end(tx, found, state=DeliveryState.DELIVERED, retrieved=True)
+    return bool(found)
 
 
 async def part(tx: Tx, *, parcel: Parcel, number: int) -> bytes:
     """Return a part of a claimed result, from 1. Raises ResultNotFound: somebody said that he has it already."""
     if number > parcel.chunks:
         return parcel.rest
-    data = await store.chunk(tx, task_id=parcel.task_id, attempt=parcel.attempt, number=number)
+    data = await chunks.chunk(tx, task_id=parcel.task_id, attempt=parcel.attempt, number=number)
     if data is None:
         raise ResultNotFound(parcel.task_id)
     return data
 
 
 async def consume(tx: Tx, *, caller: Caller, task_ids: Sequence[str]) -> None:
-    """Note that the caller has the results of these tasks, as far as they are its own and over; they are gone."""
+    """Note that the caller has the results of these tasks, as far as they are its own and here; they are gone."""
     ids = [task_id for task_id in dict.fromkeys(task_ids) if is_id(task_id)]
-    found = await store.of_tasks_over(tx, credential_id=caller.credential_id, task_ids=ids)
+    found = await store.own(tx, credential_id=caller.credential_id, task_ids=ids)
     if found:
         await store.end(tx, found, state=DeliveryState.DELIVERED, retrieved=True)
 
@@ -145,7 +145,7 @@ async def statuses(tx: Tx, *, organization_id: int, task_ids: Sequence[str]) -> 
 
 async def remove_chunks(tx: Tx) -> bool:
     """Remove some of what nobody needs any more, and say whether there may be more."""
-    return await store.remove_chunks(tx, most=REMOVED_CHUNKS) is not None
+    return await chunks.remove(tx, most=REMOVED_CHUNKS) is not None
 
 
 def parcel(found: Claimed) -> Parcel:

@@ -5,12 +5,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from server.core import channels
+from server.core import channels, deliveries
 from server.core.channels import Claim, Look, Taken
 from server.core.deliveries import SECOND
-from server.core.errors import ListenerReplaced, Refusal, Stopping
+from server.core.errors import ListenerReplaced, Refusal, ResultNotFound, Stopping
 from server.core.restarting import RETRY_SECONDS, run_until
 from server.store.engine import Store, StoreUnavailable
 
@@ -48,16 +48,18 @@ class Listener:
 
     async def next(self, seconds: float) -> Taken | None:
         """Return what is to be sent next; None if there is nothing for so long. Raises ListenerReplaced, Stopping."""
-        while not self._waiting and not self._end:
+        while not self._end:
+            while self._waiting:
+                taken = self._waiting.popleft()
+                if self.claims.get(taken.parcel.task_id) == taken.claim:  # Else somebody has it, or is to get it.
+                    return taken
             self._wake.clear()
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
             except TimeoutError:
                 return None
-        if self._end:
-            raise self._end
-        return self._waiting.popleft()
+        raise self._end
 
     def is_sent(self, taken: Taken) -> None:
         """Note that all of a result was sent."""
@@ -123,10 +125,17 @@ class Listening:
         """Wait until those that have left are noted."""
         await asyncio.gather(*self._leaving)
 
-    def acknowledged(self, task_ids: list[str]) -> None:
-        """Make room with what clients said that they have; other processes find it by looking."""
-        for listener in self._listeners.values():
-            listener.forget([claim for task_id in task_ids if (claim := listener.claims.get(task_id))])
+    async def parts(self, taken: Taken) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield the parts of a result, numbered from 1; fewer if the client says meanwhile that it has it."""
+        with suppress(ResultNotFound):
+            for number in range(1, taken.parcel.parts + 1):
+                yield number, await self._store.read(deliveries.part, parcel=taken.parcel, number=number)
+
+    def acknowledged(self, credential_id: str, task_ids: list[str]) -> None:
+        """Make room with what a client said that it has; other processes find it by looking."""
+        for name, listener in self._listeners.items():
+            if name.credential_id == credential_id:
+                listener.forget([claim for task_id in task_ids if (claim := listener.claims.get(task_id))])
         self._poke.set()
 
     async def _leave(self, listener: Listener) -> None:
@@ -175,7 +184,7 @@ class Listening:
             for name, listener in self._listeners.items()
             if name.credential_id in look.waiting and listener.room > 0
         }
-        sent = [(listener, listener.sent) for listener in self._listeners.values() if listener.sent]
+        sent = [(listener, listener.sent.copy()) for listener in self._listeners.values() if listener.sent]
         if wishes or sent:
             await self._exchange(wishes, sent)
         times = [time for time in (look.discard_time, look.return_time) if time is not None]
@@ -188,17 +197,11 @@ class Listening:
 
     async def _exchange(self, wishes: dict[channels.Listening, int], sent: list[tuple[Listener, list[Claim]]]) -> None:
         """Note what was sent, and take what there is."""
-        for listener, _ in sent:
-            listener.sent = []
         claims = [claim for _, some in sent for claim in some]
-        try:
-            taken = await self._store.write_guarded(channels.serve, sent=claims, wishes=wishes)
-        except StoreUnavailable:
-            for listener, some in sent:
-                listener.sent = some + listener.sent
-            raise
+        taken = await self._store.write_guarded(channels.serve, sent=claims, wishes=wishes)
         for listener, some in sent:
             listener.forget(some)
+            del listener.sent[: len(some)]
         orphans = []
         for name, mine in taken.items():
             if name in self._listeners:

@@ -98,6 +98,7 @@ PERMISSIONS = MappingProxyType(
         "/taskhouse.v1.OrganizationService/ListOrganizations": _ADMIN | _OPERATE,
         "/taskhouse.v1.OrganizationService/UpdateOrganization": _ADMIN | _OPERATE,
         "/taskhouse.v1.ResultService/AcknowledgeResults": _WRITE | {Role.TASK_RUNNER},
+        "/taskhouse.v1.ResultService/Download": _WRITE | {Role.TASK_RUNNER},
         "/taskhouse.v1.ResultService/GetResult": _READ | {Role.WEB_API},
         "/taskhouse.v1.ResultService/ListResults": _READ | {Role.WEB_API},
         "/taskhouse.v1.ResultService/Stream": _WRITE | {Role.TASK_RUNNER},

@@ -3,9 +3,10 @@
 from google.api import httpbody_pb2
 
 from server.core import deliveries
+from server.core.downloading import Downloads
 from server.core.listening import Listening
 from server.rest.asapi_door import form_of, not_allowed
-from server.rest.asapi_fetch import Downloads
+from server.rest.asapi_fetch import Fetches
 from server.rest.asapi_stream import Streams
 from server.rest.exchange import answer_other, headers_of
 from server.rpc.door import Context, current_caller
@@ -22,14 +23,14 @@ METHODS = {"fetch": "GET, HEAD, OPTIONS", "stream": "GET, OPTIONS", "results-con
 class AsapiResultServicer(asapi_results_pb2_grpc.AsapiResultServiceServicer):
     """Serves the documented paths."""
 
-    def __init__(self, store: Store, listening: Listening) -> None:
+    def __init__(self, store: Store, listening: Listening, downloads: Downloads) -> None:
         self._store = store
-        self._downloads = Downloads(store)
-        self._streams = Streams(store, listening)
+        self._fetches = Fetches(store, downloads)
+        self._streams = Streams(listening)
 
     async def FetchResult(self, request: pb.FetchResultRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - as generated.
         """Send a stored result, once."""
-        await self._downloads.fetch(request, context)
+        await self._fetches.fetch(request, context)
 
     async def StreamResults(self, request: pb.StreamResultsRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - as generated.
         """Send results live."""

@@ -5,17 +5,14 @@ from collections.abc import Mapping
 import grpc
 import orjson
 
-from server.core import deliveries
 from server.core.caller import Role
-from server.core.channels import Taken
 from server.core.deliveries import CHUNK_BYTES, Parcel
 from server.core.listening import Listening
 from server.rest.asapi_door import Entry, body_of_entries, form_of
 from server.rest.exchange import headers_of, query_of
-from server.rest.streams import Answer, whole_or_cut
+from server.rest.streams import whole_or_cut
 from server.rpc.door import Context, current_caller
 from server.rpc.refusals import refuse
-from server.store.engine import Store
 from taskhouse.rest.v1 import asapi_results_pb2 as pb
 
 HEARTBEAT_SECONDS = 30.0  # For proxies on the way, which take a silent stream for a dead one.
@@ -29,8 +26,7 @@ FIELD = "stream"
 class Streams:
     """Serves listeners."""
 
-    def __init__(self, store: Store, listening: Listening) -> None:
-        self._store = store
+    def __init__(self, listening: Listening) -> None:
         self._listening = listening
 
     async def stream(self, request: pb.StreamResultsRequest, context: Context) -> None:
@@ -49,15 +45,9 @@ class Streams:
                 if taken is None:
                     await answer.write(HEARTBEAT)
                 else:
-                    await self._send(taken, answer)
+                    async for number, data in self._listening.parts(taken):  # Of a large one: the last chunk last.
+                        await answer.write(frame(header_of(taken.action, taken.parcel, number), data))
                     listener.is_sent(taken)
-
-    async def _send(self, taken: Taken, answer: Answer) -> None:
-        """Send a result: a large one in several frames, the last chunk last."""
-        parcel = taken.parcel
-        for number in range(1, parcel.parts + 1):
-            data = await self._store.read(deliveries.part, parcel=parcel, number=number)
-            await answer.write(frame(header_of(taken.action, parcel, number), data))
 
     async def _named(self, request: pb.StreamResultsRequest, context: Context) -> str | None:
         """Return the stream that the call names, in its query or in a form."""

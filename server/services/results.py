@@ -1,9 +1,11 @@
 """ResultService."""
 
-from google.rpc import code_pb2
+from google.rpc import code_pb2, status_pb2
 
 from server.core import deliveries, results
 from server.core.channels import Taken
+from server.core.deliveries import Parcel
+from server.core.downloading import Downloads
 from server.core.errors import invalid
 from server.core.listening import Listening
 from server.core.results import Result
@@ -21,9 +23,10 @@ FAILED = "Task did not complete successfully."
 class ResultServicer(results_pb2_grpc.ResultServiceServicer):
     """Serves results to their organization."""
 
-    def __init__(self, store: Store, listening: Listening) -> None:
+    def __init__(self, store: Store, listening: Listening, downloads: Downloads) -> None:
         self._store = store
         self._listening = listening
+        self._downloads = downloads
 
     async def GetResult(self, request: pb.GetResultRequest, context: Context) -> pb.Result:  # noqa: ARG002, N802 - as generated.
         """Return one result."""
@@ -49,10 +52,20 @@ class ResultServicer(results_pb2_grpc.ResultServiceServicer):
         async with self._listening.listen(current_caller().credential_id, acknowledges=True) as listener:
             while True:
                 if taken := await listener.next(IDLE_SECONDS):
-                    for number in range(1, taken.parcel.parts + 1):
-                        data = await self._store.read(deliveries.part, parcel=taken.parcel, number=number)
+                    async for number, data in self._listening.parts(taken):
                         await context.write(_part(taken, number, data))
                     listener.is_sent(taken)
+
+    async def Download(self, request: pb.DownloadRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802 - as generated.
+        """Send a stored result, once."""
+        async with self._downloads.claimed(caller=current_caller(), task_id=request.task_id) as download:
+            message = _beginning(download.parcel)
+            async for piece in download.pieces():
+                if not download.parcel.failed:
+                    message.data = piece
+                await context.write(message)
+                message = pb.DownloadResponse()
+            await download.deliver()
 
     async def AcknowledgeResults(  # noqa: N802 - as generated.
         self,
@@ -63,8 +76,9 @@ class ResultServicer(results_pb2_grpc.ResultServiceServicer):
         if not 1 <= len(request.task_ids) <= MAX_ACKNOWLEDGED:
             raise invalid("task_ids", f"must be 1 to {MAX_ACKNOWLEDGED}")
         task_ids = list(request.task_ids)
-        await self._store.write_guarded(deliveries.consume, caller=current_caller(), task_ids=task_ids)
-        self._listening.acknowledged(task_ids)
+        caller = current_caller()
+        await self._store.write_guarded(deliveries.consume, caller=caller, task_ids=task_ids)
+        self._listening.acknowledged(caller.credential_id, task_ids)
         return pb.AcknowledgeResultsResponse()
 
 
@@ -79,6 +93,14 @@ def _part(taken: Taken, number: int, data: bytes) -> pb.StreamResponse:
         part.content_type, part.filename = parcel.what.content_type, parcel.what.filename or ""
         part.size, part.data = parcel.what.size, data
     return part
+
+
+def _beginning(parcel: Parcel) -> pb.DownloadResponse:
+    """Return the first message of a download, but for its bytes."""
+    if parcel.failed:
+        return pb.DownloadResponse(error=status_pb2.Status(code=code_pb2.UNKNOWN, message=FAILED))
+    what = parcel.what
+    return pb.DownloadResponse(content_type=what.content_type, filename=what.filename or "", size=what.size)
 
 
 def _result_to_proto(result: Result) -> pb.Result:

@@ -22,8 +22,9 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, Index, SQLModel
 
+from server.store.claims import Claimed
 from server.store.columns import micros, table_of
-from server.store.deliveries import CLAIMED, DELIVERIES, ON_CHANNELS, Claimed, Kept
+from server.store.deliveries import CLAIMED, DELIVERIES, KEPT, ON_CHANNELS, Kept
 from server.store.engine import Command, Query, Tx
 from server.store.lists import records
 from server.store.tasks import TASKS
@@ -168,8 +169,7 @@ _IS_HEARD = (
     .correlate(DELIVERIES)
 )
 _UNHEARD = Query(
-    select(*(_D[name] for name in Kept._fields))
-    .where(text(ON_CHANNELS), _D.available_time <= bindparam("since", type_=BigInteger), ~_IS_HEARD)
+    KEPT.where(text(ON_CHANNELS), _D.available_time <= bindparam("since", type_=BigInteger), ~_IS_HEARD)
     .order_by(_D.task_id)
     .limit(_MOST)
     .with_for_update(skip_locked=True),

@@ -54,9 +54,8 @@ async def test_a_result_is_claimed_delivered_and_gone(store, rows):
     assert (parcel.what, parcel.failed) == (Description(3, "text/plain", "a.txt"), False)
     with pytest.raises(ResultClaimed):
         await claim(store, caller, asked.id)
-    name = [(asked.id, parcel.claim)]
-    assert await store.write_guarded(deliveries.deliver, claims=name, retrieved=True) == [True]
-    assert await store.write_guarded(deliveries.deliver, claims=name, retrieved=True) == [False]
+    assert await store.write_guarded(deliveries.deliver, parcel=parcel)
+    assert not await store.write_guarded(deliveries.deliver, parcel=parcel)
     with pytest.raises(ResultNotFound):
         await claim(store, caller, asked.id)
     found = await status(store, caller, asked.id)
@@ -79,18 +78,18 @@ async def test_chunks_come_out_as_they_went_in_and_are_removed(store, rows, size
     parts = [await store.read(deliveries.part, parcel=parcel, number=number) for number in range(1, parcel.parts + 1)]
     assert b"".join(parts) == WHOLE + WHOLE + b"z" * size
     assert parcel.what.size == 2 * CHUNK_BYTES + size
-    await store.write_guarded(deliveries.deliver, claims=[(asked.id, parcel.claim)], retrieved=True)
+    await store.write_guarded(deliveries.deliver, parcel=parcel)
     await removed(store, rows)
 
 
 async def test_a_claim_that_is_given_back_can_be_taken_again(store):
     caller, asked = await published(store)
     first = await claim(store, caller, asked.id)
-    await store.write_guarded(deliveries.give_back, task_id=asked.id, claim=first.claim)
+    await store.write_guarded(deliveries.give_back, parcel=first)
     second = await claim(store, caller, asked.id)
     assert second.claim == first.claim + 1
-    assert await store.write_guarded(deliveries.deliver, claims=[(asked.id, first.claim)], retrieved=True) == [False]
-    assert not await store.write_guarded(deliveries.renew, task_id=asked.id, claim=first.claim)
+    assert not await store.write_guarded(deliveries.deliver, parcel=first)
+    assert not await store.write_guarded(deliveries.renew, parcel=first)
     assert (await status(store, caller, asked.id)).delivery == DeliveryState.CLAIMED
 
 
@@ -99,7 +98,7 @@ async def test_a_claim_that_nobody_renews_ends(store):
     first = await claim(store, caller, asked.id)
     with pytest.raises(ResultClaimed):
         await claim(store, caller, asked.id, after=29)
-    assert await store.write_guarded(later, 29, deliveries.renew, task_id=asked.id, claim=first.claim)
+    assert await store.write_guarded(later, 29, deliveries.renew, parcel=first)
     with pytest.raises(ResultClaimed):
         await claim(store, caller, asked.id, after=58)
     assert (await claim(store, caller, asked.id, after=60)).claim == 2
@@ -212,7 +211,7 @@ async def test_that_a_task_ended_badly_can_be_had_once(store, ended):
                 worker = await Worker.seated(store)
     parcel = await claim(store, caller, asked.id)
     assert (parcel.rest, parcel.failed, parcel.what.content_type) == (FAILURE, True, "application/json")
-    await store.write_guarded(deliveries.deliver, claims=[(asked.id, parcel.claim)], retrieved=True)
+    await store.write_guarded(deliveries.deliver, parcel=parcel)
     with pytest.raises(ResultNotFound):
         await claim(store, caller, asked.id)
 
@@ -223,7 +222,7 @@ async def test_a_result_can_be_had_before_its_task_is_done_and_is_not_published_
     [lease] = await worker.lease()
     await worker.report(Report(lease, result(b"a")))
     parcel = await claim(store, caller, asked.id)
-    await store.write_guarded(deliveries.deliver, claims=[(asked.id, parcel.claim)], retrieved=True)
+    await store.write_guarded(deliveries.deliver, parcel=parcel)
     await worker.report(Report(lease, Failure("late")))
     [lease] = await worker.lease(after=5)
     said = [Report(lease, Chunk(1, WHOLE)), Report(lease, result(b"b", 1)), Report(lease, Ending.COMPLETED)]
@@ -314,7 +313,7 @@ async def test_a_replaced_listener_gets_nothing_more(store):
 
 async def test_what_nobody_hears_within_the_grace_is_discarded(store, rows):
     caller, asked = await published(store, b"z", WHOLE, retrieval="aschannel")
-    assert await store.write_guarded(later, 1.9, channels.tidy) == 0
+    assert await store.write_guarded(later, 1, channels.tidy) == 0
     assert await store.write_guarded(later, 2.1, channels.tidy) == 1
     assert (await status(store, caller, asked.id)).delivery == DeliveryState.DISCARDED
     assert await taken(store, await attached(store, caller)) == []
@@ -326,8 +325,8 @@ async def test_what_a_listener_that_left_was_getting_waits_for_the_next(store):
     first = await attached(store, caller)
     [one] = await taken(store, first)
     await store.write_guarded(later, 10, channels.detach, listener=first, unsent=[one.claim])
-    assert await store.write_guarded(later, 11.9, channels.tidy) == 0
-    [again] = await taken(store, await attached(store, caller), after=11.9)
+    assert await store.write_guarded(later, 11, channels.tidy) == 0
+    [again] = await taken(store, await attached(store, caller), after=11)
     assert again.parcel.claim == one.parcel.claim + 1
     assert asked.id == again.parcel.task_id
 

@@ -138,6 +138,7 @@ ALLOWED = {
         "ListResults": READING | {WEB_API},
         "Stream": WRITING | {TASK_RUNNER},  # Who asks for tasks gets their results.
         "AcknowledgeResults": WRITING | {TASK_RUNNER},
+        "Download": WRITING | {TASK_RUNNER},
     },
     # "task_runner: submit, get, cancel, watch pages tasks".
     "taskhouse.v1.TaskService": {

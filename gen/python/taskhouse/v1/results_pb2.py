@@ -28,13 +28,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ataskhouse/v1/results.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x0f\n\rStreamRequest\"\xcb\x01\n\x0eStreamResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12\x10\n\x08\x66ilename\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\x07 \x01(\x01\x12\x0c\n\x04part\x18\x08 \x01(\x05\x12\x12\n\npart_count\x18\t \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\n \x01(\x0c\"3\n\x19\x41\x63knowledgeResultsRequest\x12\x16\n\x08task_ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"\x1c\n\x1a\x41\x63knowledgeResultsResponse\"\xa2\x01\n\x06Result\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07task_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0cpublish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12,\n\thistogram\x18\x04 \x01(\x0b\x32\x17.taskhouse.v1.HistogramH\x00\x42\t\n\x07\x63ontent\"d\n\tHistogram\x12%\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Bucket\x12\x30\n\nexceptions\x18\x02 \x03(\x0b\x32\x1c.taskhouse.v1.ExceptionCount\"D\n\x06\x42ucket\x12\r\n\x05label\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x42\x08\n\x06_value\".\n\x0e\x45xceptionCount\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"+\n\x10GetResultRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"R\n\x12ListResultsRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"i\n\x13ListResultsResponse\x12%\n\x07results\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Result\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\x32\xc1\x03\n\rResultService\x12\x62\n\tGetResult\x12\x1e.taskhouse.v1.GetResultRequest\x1a\x14.taskhouse.v1.Result\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/results/{result_id}\x12w\n\x0bListResults\x12 .taskhouse.v1.ListResultsRequest\x1a!.taskhouse.v1.ListResultsResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/tasks/{task_id}/results\x12\x45\n\x06Stream\x12\x1b.taskhouse.v1.StreamRequest\x1a\x1c.taskhouse.v1.StreamResponse0\x01\x12\x8b\x01\n\x12\x41\x63knowledgeResults\x12\'.taskhouse.v1.AcknowledgeResultsRequest\x1a(.taskhouse.v1.AcknowledgeResultsResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/results:acknowledge:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ataskhouse/v1/results.proto\x12\x0ctaskhouse.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x0f\n\rStreamRequest\"\xcb\x01\n\x0eStreamResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12\x10\n\x08\x66ilename\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\x07 \x01(\x01\x12\x0c\n\x04part\x18\x08 \x01(\x05\x12\x12\n\npart_count\x18\t \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\n \x01(\x0c\"(\n\x0f\x44ownloadRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"y\n\x10\x44ownloadResponse\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x01\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"3\n\x19\x41\x63knowledgeResultsRequest\x12\x16\n\x08task_ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"\x1c\n\x1a\x41\x63knowledgeResultsResponse\"\xa2\x01\n\x06Result\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07task_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0cpublish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12,\n\thistogram\x18\x04 \x01(\x0b\x32\x17.taskhouse.v1.HistogramH\x00\x42\t\n\x07\x63ontent\"d\n\tHistogram\x12%\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Bucket\x12\x30\n\nexceptions\x18\x02 \x03(\x0b\x32\x1c.taskhouse.v1.ExceptionCount\"D\n\x06\x42ucket\x12\r\n\x05label\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x42\x08\n\x06_value\".\n\x0e\x45xceptionCount\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"+\n\x10GetResultRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"R\n\x12ListResultsRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"i\n\x13ListResultsResponse\x12%\n\x07results\x18\x01 \x03(\x0b\x32\x14.taskhouse.v1.Result\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\x32\x8e\x04\n\rResultService\x12\x62\n\tGetResult\x12\x1e.taskhouse.v1.GetResultRequest\x1a\x14.taskhouse.v1.Result\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/results/{result_id}\x12w\n\x0bListResults\x12 .taskhouse.v1.ListResultsRequest\x1a!.taskhouse.v1.ListResultsResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/tasks/{task_id}/results\x12\x45\n\x06Stream\x12\x1b.taskhouse.v1.StreamRequest\x1a\x1c.taskhouse.v1.StreamResponse0\x01\x12K\n\x08\x44ownload\x12\x1d.taskhouse.v1.DownloadRequest\x1a\x1e.taskhouse.v1.DownloadResponse0\x01\x12\x8b\x01\n\x12\x41\x63knowledgeResults\x12\'.taskhouse.v1.AcknowledgeResultsRequest\x1a(.taskhouse.v1.AcknowledgeResultsResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/results:acknowledge:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskhouse.v1.results_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DOWNLOADREQUEST'].fields_by_name['task_id']._loaded_options = None
+  _globals['_DOWNLOADREQUEST'].fields_by_name['task_id']._serialized_options = b'\342A\001\002'
   _globals['_ACKNOWLEDGERESULTSREQUEST'].fields_by_name['task_ids']._loaded_options = None
   _globals['_ACKNOWLEDGERESULTSREQUEST'].fields_by_name['task_ids']._serialized_options = b'\342A\001\002'
   _globals['_RESULT'].fields_by_name['id']._loaded_options = None
@@ -57,24 +59,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMREQUEST']._serialized_end=180
   _globals['_STREAMRESPONSE']._serialized_start=183
   _globals['_STREAMRESPONSE']._serialized_end=386
-  _globals['_ACKNOWLEDGERESULTSREQUEST']._serialized_start=388
-  _globals['_ACKNOWLEDGERESULTSREQUEST']._serialized_end=439
-  _globals['_ACKNOWLEDGERESULTSRESPONSE']._serialized_start=441
-  _globals['_ACKNOWLEDGERESULTSRESPONSE']._serialized_end=469
-  _globals['_RESULT']._serialized_start=472
-  _globals['_RESULT']._serialized_end=634
-  _globals['_HISTOGRAM']._serialized_start=636
-  _globals['_HISTOGRAM']._serialized_end=736
-  _globals['_BUCKET']._serialized_start=738
-  _globals['_BUCKET']._serialized_end=806
-  _globals['_EXCEPTIONCOUNT']._serialized_start=808
-  _globals['_EXCEPTIONCOUNT']._serialized_end=854
-  _globals['_GETRESULTREQUEST']._serialized_start=856
-  _globals['_GETRESULTREQUEST']._serialized_end=899
-  _globals['_LISTRESULTSREQUEST']._serialized_start=901
-  _globals['_LISTRESULTSREQUEST']._serialized_end=983
-  _globals['_LISTRESULTSRESPONSE']._serialized_start=985
-  _globals['_LISTRESULTSRESPONSE']._serialized_end=1090
-  _globals['_RESULTSERVICE']._serialized_start=1093
-  _globals['_RESULTSERVICE']._serialized_end=1542
+  _globals['_DOWNLOADREQUEST']._serialized_start=388
+  _globals['_DOWNLOADREQUEST']._serialized_end=428
+  _globals['_DOWNLOADRESPONSE']._serialized_start=430
+  _globals['_DOWNLOADRESPONSE']._serialized_end=551
+  _globals['_ACKNOWLEDGERESULTSREQUEST']._serialized_start=553
+  _globals['_ACKNOWLEDGERESULTSREQUEST']._serialized_end=604
+  _globals['_ACKNOWLEDGERESULTSRESPONSE']._serialized_start=606
+  _globals['_ACKNOWLEDGERESULTSRESPONSE']._serialized_end=634
+  _globals['_RESULT']._serialized_start=637
+  _globals['_RESULT']._serialized_end=799
+  _globals['_HISTOGRAM']._serialized_start=801
+  _globals['_HISTOGRAM']._serialized_end=901
+  _globals['_BUCKET']._serialized_start=903
+  _globals['_BUCKET']._serialized_end=971
+  _globals['_EXCEPTIONCOUNT']._serialized_start=973
+  _globals['_EXCEPTIONCOUNT']._serialized_end=1019
+  _globals['_GETRESULTREQUEST']._serialized_start=1021
+  _globals['_GETRESULTREQUEST']._serialized_end=1064
+  _globals['_LISTRESULTSREQUEST']._serialized_start=1066
+  _globals['_LISTRESULTSREQUEST']._serialized_end=1148
+  _globals['_LISTRESULTSRESPONSE']._serialized_start=1150
+  _globals['_LISTRESULTSRESPONSE']._serialized_end=1255
+  _globals['_RESULTSERVICE']._serialized_start=1258
+  _globals['_RESULTSERVICE']._serialized_end=1784
 # @@protoc_insertion_point(module_scope)

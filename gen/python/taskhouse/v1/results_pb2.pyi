@@ -40,6 +40,26 @@ class StreamResponse(_message.Message):
     data: bytes
     def __init__(self, task_id: _Optional[str] = ..., service: _Optional[str] = ..., action: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., content_type: _Optional[str] = ..., filename: _Optional[str] = ..., size: _Optional[float] = ..., part: _Optional[int] = ..., part_count: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
+class DownloadRequest(_message.Message):
+    __slots__ = ("task_id",)
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    def __init__(self, task_id: _Optional[str] = ...) -> None: ...
+
+class DownloadResponse(_message.Message):
+    __slots__ = ("error", "content_type", "filename", "size", "data")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    error: _status_pb2.Status
+    content_type: str
+    filename: str
+    size: float
+    data: bytes
+    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., content_type: _Optional[str] = ..., filename: _Optional[str] = ..., size: _Optional[float] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class AcknowledgeResultsRequest(_message.Message):
     __slots__ = ("task_ids",)
     TASK_IDS_FIELD_NUMBER: _ClassVar[int]

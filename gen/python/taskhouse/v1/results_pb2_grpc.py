@@ -50,6 +50,11 @@ class ResultServiceStub:
                 request_serializer=taskhouse_dot_v1_dot_results__pb2.StreamRequest.SerializeToString,
                 response_deserializer=taskhouse_dot_v1_dot_results__pb2.StreamResponse.FromString,
                 _registered_method=True)
+        self.Download = channel.unary_stream(
+                '/taskhouse.v1.ResultService/Download',
+                request_serializer=taskhouse_dot_v1_dot_results__pb2.DownloadRequest.SerializeToString,
+                response_deserializer=taskhouse_dot_v1_dot_results__pb2.DownloadResponse.FromString,
+                _registered_method=True)
         self.AcknowledgeResults = channel.unary_unary(
                 '/taskhouse.v1.ResultService/AcknowledgeResults',
                 request_serializer=taskhouse_dot_v1_dot_results__pb2.AcknowledgeResultsRequest.SerializeToString,
@@ -96,9 +101,26 @@ class ResultServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Download(self, request, context):
+        """Downloads the result of a task of the caller's whose retrieval is asstore, once. The stream that ends well (OK) has sent
+        all of it, and it is gone. One that ends otherwise was cut: whatever came is to be thrown away, and the result can be had
+        again, at once or, where a server died, within half a minute. Of many who ask at a time one gets it.
+
+        It can be had once it is published, at the latest when the task is over; one that ended badly tells so, once.
+
+        gRPC and gRPC-Web only, as Stream.
+
+        Who: task_runner; tokens with write access; the credential that asked for the task. Errors: NOT_FOUND
+        (RESULT_NOT_FOUND: there is none yet, or it was fetched, has expired or is another's), UNAVAILABLE (RESULT_CLAIMED: some
+        other call is getting it), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcknowledgeResults(self, request, context):
-        """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
-        that are unknown, not the caller's, not over, or named before are passed over.
+        """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or any others. Ids that are
+        unknown, not the caller's, without a result as yet, or named before are passed over.
 
         Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
         """
@@ -123,6 +145,11 @@ def add_ResultServiceServicer_to_server(servicer, server):
                     servicer.Stream,
                     request_deserializer=taskhouse_dot_v1_dot_results__pb2.StreamRequest.FromString,
                     response_serializer=taskhouse_dot_v1_dot_results__pb2.StreamResponse.SerializeToString,
+            ),
+            'Download': grpc.unary_stream_rpc_method_handler(
+                    servicer.Download,
+                    request_deserializer=taskhouse_dot_v1_dot_results__pb2.DownloadRequest.FromString,
+                    response_serializer=taskhouse_dot_v1_dot_results__pb2.DownloadResponse.SerializeToString,
             ),
             'AcknowledgeResults': grpc.unary_unary_rpc_method_handler(
                     servicer.AcknowledgeResults,
@@ -212,6 +239,33 @@ class ResultService:
             '/taskhouse.v1.ResultService/Stream',
             taskhouse_dot_v1_dot_results__pb2.StreamRequest.SerializeToString,
             taskhouse_dot_v1_dot_results__pb2.StreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Download(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskhouse.v1.ResultService/Download',
+            taskhouse_dot_v1_dot_results__pb2.DownloadRequest.SerializeToString,
+            taskhouse_dot_v1_dot_results__pb2.DownloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

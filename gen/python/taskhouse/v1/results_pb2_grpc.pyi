@@ -56,9 +56,22 @@ class ResultServiceStub:
     Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
     UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
     """
+    Download: _grpc.UnaryStreamMultiCallable[_results_pb2.DownloadRequest, _results_pb2.DownloadResponse]
+    """Downloads the result of a task of the caller's whose retrieval is asstore, once. The stream that ends well (OK) has sent
+    all of it, and it is gone. One that ends otherwise was cut: whatever came is to be thrown away, and the result can be had
+    again, at once or, where a server died, within half a minute. Of many who ask at a time one gets it.
+
+    It can be had once it is published, at the latest when the task is over; one that ended badly tells so, once.
+
+    gRPC and gRPC-Web only, as Stream.
+
+    Who: task_runner; tokens with write access; the credential that asked for the task. Errors: NOT_FOUND
+    (RESULT_NOT_FOUND: there is none yet, or it was fetched, has expired or is another's), UNAVAILABLE (RESULT_CLAIMED: some
+    other call is getting it), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+    """
     AcknowledgeResults: _grpc.UnaryUnaryMultiCallable[_results_pb2.AcknowledgeResultsRequest, _results_pb2.AcknowledgeResultsResponse]
-    """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
-    that are unknown, not the caller's, not over, or named before are passed over.
+    """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or any others. Ids that are
+    unknown, not the caller's, without a result as yet, or named before are passed over.
 
     Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
@@ -91,9 +104,22 @@ class ResultServiceAsyncStub(ResultServiceStub):
     Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
     UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
     """
+    Download: _aio.UnaryStreamMultiCallable[_results_pb2.DownloadRequest, _results_pb2.DownloadResponse]  # type: ignore[assignment]
+    """Downloads the result of a task of the caller's whose retrieval is asstore, once. The stream that ends well (OK) has sent
+    all of it, and it is gone. One that ends otherwise was cut: whatever came is to be thrown away, and the result can be had
+    again, at once or, where a server died, within half a minute. Of many who ask at a time one gets it.
+
+    It can be had once it is published, at the latest when the task is over; one that ended badly tells so, once.
+
+    gRPC and gRPC-Web only, as Stream.
+
+    Who: task_runner; tokens with write access; the credential that asked for the task. Errors: NOT_FOUND
+    (RESULT_NOT_FOUND: there is none yet, or it was fetched, has expired or is another's), UNAVAILABLE (RESULT_CLAIMED: some
+    other call is getting it), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+    """
     AcknowledgeResults: _aio.UnaryUnaryMultiCallable[_results_pb2.AcknowledgeResultsRequest, _results_pb2.AcknowledgeResultsResponse]  # type: ignore[assignment]
-    """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
-    that are unknown, not the caller's, not over, or named before are passed over.
+    """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or any others. Ids that are
+    unknown, not the caller's, without a result as yet, or named before are passed over.
 
     Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
     """
@@ -143,13 +169,32 @@ class ResultServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def Download(
+        self,
+        request: _results_pb2.DownloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_results_pb2.DownloadResponse], _abc.AsyncIterator[_results_pb2.DownloadResponse]]:
+        """Downloads the result of a task of the caller's whose retrieval is asstore, once. The stream that ends well (OK) has sent
+        all of it, and it is gone. One that ends otherwise was cut: whatever came is to be thrown away, and the result can be had
+        again, at once or, where a server died, within half a minute. Of many who ask at a time one gets it.
+
+        It can be had once it is published, at the latest when the task is over; one that ended badly tells so, once.
+
+        gRPC and gRPC-Web only, as Stream.
+
+        Who: task_runner; tokens with write access; the credential that asked for the task. Errors: NOT_FOUND
+        (RESULT_NOT_FOUND: there is none yet, or it was fetched, has expired or is another's), UNAVAILABLE (RESULT_CLAIMED: some
+        other call is getting it), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+        """
+
+    @_abc_1.abstractmethod
     def AcknowledgeResults(
         self,
         request: _results_pb2.AcknowledgeResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_pb2.AcknowledgeResultsResponse, _abc.Awaitable[_results_pb2.AcknowledgeResultsResponse]]:
-        """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
-        that are unknown, not the caller's, not over, or named before are passed over.
+        """Says that the caller has results of its tasks, which are gone then: those that Stream sent, or any others. Ids that are
+        unknown, not the caller's, without a result as yet, or named before are passed over.
 
         Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
         """

@@ -110,6 +110,74 @@ export declare type StreamResponse = Message<"taskhouse.v1.StreamResponse"> & {
 export declare const StreamResponseSchema: GenMessage<StreamResponse>;
 
 /**
+ * Asks for a result.
+ *
+ * @generated from message taskhouse.v1.DownloadRequest
+ */
+export declare type DownloadRequest = Message<"taskhouse.v1.DownloadRequest"> & {
+  /**
+   * The task whose result it is.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+};
+
+/**
+ * Describes the message taskhouse.v1.DownloadRequest.
+ * Use `create(DownloadRequestSchema)` to create a new message.
+ */
+export declare const DownloadRequestSchema: GenMessage<DownloadRequest>;
+
+/**
+ * A piece of a result. All but `data` is in the first one only.
+ *
+ * @generated from message taskhouse.v1.DownloadResponse
+ */
+export declare type DownloadResponse = Message<"taskhouse.v1.DownloadResponse"> & {
+  /**
+   * Set if the task ended badly and has no result; then there is one message, without bytes.
+   *
+   * @generated from field: google.rpc.Status error = 1;
+   */
+  error?: Status | undefined;
+
+  /**
+   * What the bytes are, for example "application/json".
+   *
+   * @generated from field: string content_type = 2;
+   */
+  contentType: string;
+
+  /**
+   * What to call them, if they are to be a file.
+   *
+   * @generated from field: string filename = 3;
+   */
+  filename: string;
+
+  /**
+   * How many bytes there are in all.
+   *
+   * @generated from field: double size = 4;
+   */
+  size: number;
+
+  /**
+   * The bytes that follow those of the messages before.
+   *
+   * @generated from field: bytes data = 5;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message taskhouse.v1.DownloadResponse.
+ * Use `create(DownloadResponseSchema)` to create a new message.
+ */
+export declare const DownloadResponseSchema: GenMessage<DownloadResponse>;
+
+/**
  * Says which results the client has.
  *
  * @generated from message taskhouse.v1.AcknowledgeResultsRequest
@@ -419,8 +487,28 @@ export declare const ResultService: GenService<{
     output: typeof StreamResponseSchema;
   },
   /**
-   * Says that the caller has results of its tasks, which are gone then: those that Stream sent, or that others asked for. Ids
-   * that are unknown, not the caller's, not over, or named before are passed over.
+   * Downloads the result of a task of the caller's whose retrieval is asstore, once. The stream that ends well (OK) has sent
+   * all of it, and it is gone. One that ends otherwise was cut: whatever came is to be thrown away, and the result can be had
+   * again, at once or, where a server died, within half a minute. Of many who ask at a time one gets it.
+   *
+   * It can be had once it is published, at the latest when the task is over; one that ended badly tells so, once.
+   *
+   * gRPC and gRPC-Web only, as Stream.
+   *
+   * Who: task_runner; tokens with write access; the credential that asked for the task. Errors: NOT_FOUND
+   * (RESULT_NOT_FOUND: there is none yet, or it was fetched, has expired or is another's), UNAVAILABLE (RESULT_CLAIMED: some
+   * other call is getting it), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+   *
+   * @generated from rpc taskhouse.v1.ResultService.Download
+   */
+  download: {
+    methodKind: "server_streaming";
+    input: typeof DownloadRequestSchema;
+    output: typeof DownloadResponseSchema;
+  },
+  /**
+   * Says that the caller has results of its tasks, which are gone then: those that Stream sent, or any others. Ids that are
+   * unknown, not the caller's, without a result as yet, or named before are passed over.
    *
    * Who: task_runner; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD).
    *

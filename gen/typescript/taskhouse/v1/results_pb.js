@@ -12,7 +12,7 @@ import { file_google_rpc_status } from "../../google/rpc/status_pb.js";
  * Describes the file taskhouse/v1/results.proto.
  */
 export const file_taskhouse_v1_results = /*@__PURE__*/
-  fileDesc("Chp0YXNraG91c2UvdjEvcmVzdWx0cy5wcm90bxIMdGFza2hvdXNlLnYxIg8KDVN0cmVhbVJlcXVlc3QiywEKDlN0cmVhbVJlc3BvbnNlEg8KB3Rhc2tfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCRIOCgZhY3Rpb24YAyABKAkSIQoFZXJyb3IYBCABKAsyEi5nb29nbGUucnBjLlN0YXR1cxIUCgxjb250ZW50X3R5cGUYBSABKAkSEAoIZmlsZW5hbWUYBiABKAkSDAoEc2l6ZRgHIAEoARIMCgRwYXJ0GAggASgFEhIKCnBhcnRfY291bnQYCSABKAUSDAoEZGF0YRgKIAEoDCIzChlBY2tub3dsZWRnZVJlc3VsdHNSZXF1ZXN0EhYKCHRhc2tfaWRzGAEgAygJQgTiQQECIhwKGkFja25vd2xlZGdlUmVzdWx0c1Jlc3BvbnNlIqIBCgZSZXN1bHQSEAoCaWQYASABKAlCBOJBAQMSFQoHdGFza19pZBgCIAEoCUIE4kEBAxI2CgxwdWJsaXNoX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEiwKCWhpc3RvZ3JhbRgEIAEoCzIXLnRhc2tob3VzZS52MS5IaXN0b2dyYW1IAEIJCgdjb250ZW50ImQKCUhpc3RvZ3JhbRIlCgdidWNrZXRzGAEgAygLMhQudGFza2hvdXNlLnYxLkJ1Y2tldBIwCgpleGNlcHRpb25zGAIgAygLMhwudGFza2hvdXNlLnYxLkV4Y2VwdGlvbkNvdW50IkQKBkJ1Y2tldBINCgVsYWJlbBgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBEg0KBWNvdW50GAMgASgFQggKBl92YWx1ZSIuCg5FeGNlcHRpb25Db3VudBINCgVlcnJvchgBIAEoCRINCgVjb3VudBgCIAEoBSIrChBHZXRSZXN1bHRSZXF1ZXN0EhcKCXJlc3VsdF9pZBgBIAEoCUIE4kEBAiJSChJMaXN0UmVzdWx0c1JlcXVlc3QSFQoHdGFza19pZBgBIAEoCUIE4kEBAhIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJpChNMaXN0UmVzdWx0c1Jlc3BvbnNlEiUKB3Jlc3VsdHMYASADKAsyFC50YXNraG91c2UudjEuUmVzdWx0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgFMsEDCg1SZXN1bHRTZXJ2aWNlEmIKCUdldFJlc3VsdBIeLnRhc2tob3VzZS52MS5HZXRSZXN1bHRSZXF1ZXN0GhQudGFza2hvdXNlLnYxLlJlc3VsdCIfgtPkkwIZEhcvdjEvcmVzdWx0cy97cmVzdWx0X2lkfRJ3CgtMaXN0UmVzdWx0cxIgLnRhc2tob3VzZS52MS5MaXN0UmVzdWx0c1JlcXVlc3QaIS50YXNraG91c2UudjEuTGlzdFJlc3VsdHNSZXNwb25zZSIjgtPkkwIdEhsvdjEvdGFza3Mve3Rhc2tfaWR9L3Jlc3VsdHMSRQoGU3RyZWFtEhsudGFza2hvdXNlLnYxLlN0cmVhbVJlcXVlc3QaHC50YXNraG91c2UudjEuU3RyZWFtUmVzcG9uc2UwARKLAQoSQWNrbm93bGVkZ2VSZXN1bHRzEicudGFza2hvdXNlLnYxLkFja25vd2xlZGdlUmVzdWx0c1JlcXVlc3QaKC50YXNraG91c2UudjEuQWNrbm93bGVkZ2VSZXN1bHRzUmVzcG9uc2UiIoLT5JMCHCIXL3YxL3Jlc3VsdHM6YWNrbm93bGVkZ2U6ASpiBnByb3RvMw", [file_google_api_annotations, file_google_api_field_behavior, file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Chp0YXNraG91c2UvdjEvcmVzdWx0cy5wcm90bxIMdGFza2hvdXNlLnYxIg8KDVN0cmVhbVJlcXVlc3QiywEKDlN0cmVhbVJlc3BvbnNlEg8KB3Rhc2tfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCRIOCgZhY3Rpb24YAyABKAkSIQoFZXJyb3IYBCABKAsyEi5nb29nbGUucnBjLlN0YXR1cxIUCgxjb250ZW50X3R5cGUYBSABKAkSEAoIZmlsZW5hbWUYBiABKAkSDAoEc2l6ZRgHIAEoARIMCgRwYXJ0GAggASgFEhIKCnBhcnRfY291bnQYCSABKAUSDAoEZGF0YRgKIAEoDCIoCg9Eb3dubG9hZFJlcXVlc3QSFQoHdGFza19pZBgBIAEoCUIE4kEBAiJ5ChBEb3dubG9hZFJlc3BvbnNlEiEKBWVycm9yGAEgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMSFAoMY29udGVudF90eXBlGAIgASgJEhAKCGZpbGVuYW1lGAMgASgJEgwKBHNpemUYBCABKAESDAoEZGF0YRgFIAEoDCIzChlBY2tub3dsZWRnZVJlc3VsdHNSZXF1ZXN0EhYKCHRhc2tfaWRzGAEgAygJQgTiQQECIhwKGkFja25vd2xlZGdlUmVzdWx0c1Jlc3BvbnNlIqIBCgZSZXN1bHQSEAoCaWQYASABKAlCBOJBAQMSFQoHdGFza19pZBgCIAEoCUIE4kEBAxI2CgxwdWJsaXNoX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEiwKCWhpc3RvZ3JhbRgEIAEoCzIXLnRhc2tob3VzZS52MS5IaXN0b2dyYW1IAEIJCgdjb250ZW50ImQKCUhpc3RvZ3JhbRIlCgdidWNrZXRzGAEgAygLMhQudGFza2hvdXNlLnYxLkJ1Y2tldBIwCgpleGNlcHRpb25zGAIgAygLMhwudGFza2hvdXNlLnYxLkV4Y2VwdGlvbkNvdW50IkQKBkJ1Y2tldBINCgVsYWJlbBgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBEg0KBWNvdW50GAMgASgFQggKBl92YWx1ZSIuCg5FeGNlcHRpb25Db3VudBINCgVlcnJvchgBIAEoCRINCgVjb3VudBgCIAEoBSIrChBHZXRSZXN1bHRSZXF1ZXN0EhcKCXJlc3VsdF9pZBgBIAEoCUIE4kEBAiJSChJMaXN0UmVzdWx0c1JlcXVlc3QSFQoHdGFza19pZBgBIAEoCUIE4kEBAhIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJpChNMaXN0UmVzdWx0c1Jlc3BvbnNlEiUKB3Jlc3VsdHMYASADKAsyFC50YXNraG91c2UudjEuUmVzdWx0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgFMo4ECg1SZXN1bHRTZXJ2aWNlEmIKCUdldFJlc3VsdBIeLnRhc2tob3VzZS52MS5HZXRSZXN1bHRSZXF1ZXN0GhQudGFza2hvdXNlLnYxLlJlc3VsdCIfgtPkkwIZEhcvdjEvcmVzdWx0cy97cmVzdWx0X2lkfRJ3CgtMaXN0UmVzdWx0cxIgLnRhc2tob3VzZS52MS5MaXN0UmVzdWx0c1JlcXVlc3QaIS50YXNraG91c2UudjEuTGlzdFJlc3VsdHNSZXNwb25zZSIjgtPkkwIdEhsvdjEvdGFza3Mve3Rhc2tfaWR9L3Jlc3VsdHMSRQoGU3RyZWFtEhsudGFza2hvdXNlLnYxLlN0cmVhbVJlcXVlc3QaHC50YXNraG91c2UudjEuU3RyZWFtUmVzcG9uc2UwARJLCghEb3dubG9hZBIdLnRhc2tob3VzZS52MS5Eb3dubG9hZFJlcXVlc3QaHi50YXNraG91c2UudjEuRG93bmxvYWRSZXNwb25zZTABEosBChJBY2tub3dsZWRnZVJlc3VsdHMSJy50YXNraG91c2UudjEuQWNrbm93bGVkZ2VSZXN1bHRzUmVxdWVzdBooLnRhc2tob3VzZS52MS5BY2tub3dsZWRnZVJlc3VsdHNSZXNwb25zZSIigtPkkwIcIhcvdjEvcmVzdWx0czphY2tub3dsZWRnZToBKmIGcHJvdG8z", [file_google_api_annotations, file_google_api_field_behavior, file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * Describes the message taskhouse.v1.StreamRequest.
@@ -29,67 +29,81 @@ export const StreamResponseSchema = /*@__PURE__*/
   messageDesc(file_taskhouse_v1_results, 1);
 
 /**
+ * Describes the message taskhouse.v1.DownloadRequest.
+ * Use `create(DownloadRequestSchema)` to create a new message.
+ */
+export const DownloadRequestSchema = /*@__PURE__*/
+  messageDesc(file_taskhouse_v1_results, 2);
+
+/**
+ * Describes the message taskhouse.v1.DownloadResponse.
+ * Use `create(DownloadResponseSchema)` to create a new message.
+ */
+export const DownloadResponseSchema = /*@__PURE__*/
+  messageDesc(file_taskhouse_v1_results, 3);
+
+/**
  * Describes the message taskhouse.v1.AcknowledgeResultsRequest.
  * Use `create(AcknowledgeResultsRequestSchema)` to create a new message.
  */
 export const AcknowledgeResultsRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 2);
+  messageDesc(file_taskhouse_v1_results, 4);
 
 /**
  * Describes the message taskhouse.v1.AcknowledgeResultsResponse.
  * Use `create(AcknowledgeResultsResponseSchema)` to create a new message.
  */
 export const AcknowledgeResultsResponseSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 3);
+  messageDesc(file_taskhouse_v1_results, 5);
 
 /**
  * Describes the message taskhouse.v1.Result.
  * Use `create(ResultSchema)` to create a new message.
  */
 export const ResultSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 4);
+  messageDesc(file_taskhouse_v1_results, 6);
 
 /**
  * Describes the message taskhouse.v1.Histogram.
  * Use `create(HistogramSchema)` to create a new message.
  */
 export const HistogramSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 5);
+  messageDesc(file_taskhouse_v1_results, 7);
 
 /**
  * Describes the message taskhouse.v1.Bucket.
  * Use `create(BucketSchema)` to create a new message.
  */
 export const BucketSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 6);
+  messageDesc(file_taskhouse_v1_results, 8);
 
 /**
  * Describes the message taskhouse.v1.ExceptionCount.
  * Use `create(ExceptionCountSchema)` to create a new message.
  */
 export const ExceptionCountSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 7);
+  messageDesc(file_taskhouse_v1_results, 9);
 
 /**
  * Describes the message taskhouse.v1.GetResultRequest.
  * Use `create(GetResultRequestSchema)` to create a new message.
  */
 export const GetResultRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 8);
+  messageDesc(file_taskhouse_v1_results, 10);
 
 /**
  * Describes the message taskhouse.v1.ListResultsRequest.
  * Use `create(ListResultsRequestSchema)` to create a new message.
  */
 export const ListResultsRequestSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 9);
+  messageDesc(file_taskhouse_v1_results, 11);
 
 /**
  * Describes the message taskhouse.v1.ListResultsResponse.
  * Use `create(ListResultsResponseSchema)` to create a new message.
  */
 export const ListResultsResponseSchema = /*@__PURE__*/
-  messageDesc(file_taskhouse_v1_results, 10);
+  messageDesc(file_taskhouse_v1_results, 12);
 
 /**
  * Published outcomes of tasks.

@@ -59,7 +59,7 @@ class AsapiResultServiceStub:
     """
     ConsumeResults: _grpc.UnaryUnaryMultiCallable[_asapi_results_pb2.ConsumeResultsRequest, _asapi_results_pb2.ConsumeResultsResponse]
     """Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
-    are unknown, not the token's, not over, or named before are passed over.
+    are unknown, not the token's, without a result as yet, or named before are passed over.
 
     Who: asapi tokens. Errors: 400, for what is no form; 401.
     """
@@ -98,7 +98,7 @@ class AsapiResultServiceAsyncStub(AsapiResultServiceStub):
     """
     ConsumeResults: _aio.UnaryUnaryMultiCallable[_asapi_results_pb2.ConsumeResultsRequest, _asapi_results_pb2.ConsumeResultsResponse]  # type: ignore[assignment]
     """Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
-    are unknown, not the token's, not over, or named before are passed over.
+    are unknown, not the token's, without a result as yet, or named before are passed over.
 
     Who: asapi tokens. Errors: 400, for what is no form; 401.
     """
@@ -152,7 +152,7 @@ class AsapiResultServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_asapi_results_pb2.ConsumeResultsResponse, _abc.Awaitable[_asapi_results_pb2.ConsumeResultsResponse]]:
         """Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
-        are unknown, not the token's, not over, or named before are passed over.
+        are unknown, not the token's, without a result as yet, or named before are passed over.
 
         Who: asapi tokens. Errors: 400, for what is no form; 401.
         """

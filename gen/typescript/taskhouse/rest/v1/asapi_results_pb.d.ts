@@ -135,7 +135,7 @@ export declare const AsapiResultService: GenService<{
   },
   /**
    * Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
-   * are unknown, not the token's, not over, or named before are passed over.
+   * are unknown, not the token's, without a result as yet, or named before are passed over.
    *
    * Who: asapi tokens. Errors: 400, for what is no form; 401.
    *
