@@ -23,7 +23,7 @@ run: setup ## Start the house on SQLite, upload the sample data, run a task, sho
 	@TASKHOUSE_LOG_LEVEL=$${TASKHOUSE_LOG_LEVEL:-WARNING} $(BIN)/taskhouse up --tour $(ARGS)
 
 test: setup ## Run every test: real Envoy, real certificates
-	@$(BIN)/pytest -n auto $(ARGS)
+	@$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 soak: setup ## Kill parts of houses CYCLES=1000 times on each engine, and change event logs 100,000 times (SEED=n repeats an order)
 	@CYCLES=$(or $(CYCLES),1000) SEED=$(or $(SEED),$$RANDOM) $(BIN)/pytest -n 2 tests/chaos/test_kills.py

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many tests run side by side: one more than there are cores, as many of them wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database file that was migrated once, to be copied; with the catalogue of tests."""

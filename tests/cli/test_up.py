@@ -18,7 +18,7 @@ from pysqlite3 import dbapi2 as sqlite
 
 from server.store.address import DatabaseAddress
 from tests import declared
-from tests.bench.house import COMMAND, House, free_port, running
+from tests.bench.house import COMMAND, House, free_port
 from tests.cli.commands import BOTH
 from tests.databases import apart, rows
 
@@ -92,14 +92,10 @@ def test_bad_settings_are_named_together(tmp_path: Path) -> None:
     assert "processes" in line
 
 
-def test_two_houses_cannot_share_a_folder(tmp_path: Path) -> None:
-    with running(tmp_path / "data"):
-        assert "another" in only_line(up(tmp_path / "data"))
-
-
-def test_ctrl_c_stops_every_part_and_the_exit_code_is_0(tmp_path: Path) -> None:
+def test_a_second_house_in_the_folder_is_refused_and_ctrl_c_stops_every_part_of_the_first(tmp_path: Path) -> None:
     process, _ = start(tmp_path / "data")
-    parts = [pid for pids in House(tmp_path, ("", 0), ("", 0), process.pid).processes().values() for pid in pids]
+    assert "another" in only_line(up(tmp_path / "data"))
+    parts = parts_of(process)
     assert len(parts) == 3
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -118,20 +114,16 @@ def _read_until(text: str, process: "subprocess.Popen[str]") -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_asked_to_stop_again_and_again_it_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    process, _ = start(tmp_path / "data")
-    parts = [pid for pids in House(tmp_path, ("", 0), ("", 0), process.pid).processes().values() for pid in pids]
-    for _ in range(5):
-        process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
-    assert not any(_runs(pid) for pid in parts)
-    again, _ = start(tmp_path / "data")
-    again.send_signal(signal.SIGINT)
-    again.communicate(timeout=60)
-    assert again.returncode == 0
+def test_asked_to_stop_again_and_again_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process, _ = start(tmp_path / "data")  # Where the one before has ended.
+        parts = parts_of(process)
+        for _ in range(5):
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert "Traceback" not in errors
+        assert not any(_runs(pid) for pid in parts)
 
 
 def test_asked_to_stop_before_it_is_ready_it_ends_without_a_ready_line(tmp_path: Path) -> None:
@@ -179,36 +171,25 @@ def test_tasks_that_are_over_vanish_and_addresses_begin_as_they_are_set(tmp_path
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize(("part", "name"), [("server", "server 0"), ("worker", "worker"), ("edge", "envoy")])
-def test_a_part_that_is_killed_is_started_again_and_the_others_live_on(tmp_path: Path, part: str, name: str) -> None:
+def test_a_part_that_is_killed_is_started_again_and_the_others_live_on(tmp_path: Path) -> None:
     process, https = start(tmp_path / "data")
     house = House(tmp_path / "data", ("", 0), ("127.0.0.1", https), process.pid)
-    before = house.processes()
-    os.kill(before[part][0], signal.SIGKILL)
-    lines = _read_until(" answers again", process)
-    told = [line for line in lines if line.startswith("taskhouse: ")]
-    assert told == [
-        f"taskhouse: {name} was killed by SIGKILL; it is started again in 0.1 s\n",
-        f"taskhouse: {name} answers again\n",
-    ]
-    with httpx.Client(verify=house.context()) as client:
-        assert client.get(f"https://localhost:{https}/health").status_code == 200
-    after = house.processes()
-    assert {each for each in before if before[each] != after[each]} == {part}
+    for part, name in (("server", "server 0"), ("worker", "worker"), ("edge", "envoy")):
+        before = house.processes()
+        os.kill(before[part][0], signal.SIGKILL)
+        lines = _read_until(" answers again", process)
+        told = [line for line in lines if line.startswith("taskhouse: ")]
+        assert told == [
+            f"taskhouse: {name} was killed by SIGKILL; it is started again in 0.1 s\n",
+            f"taskhouse: {name} answers again\n",
+        ]
+        with httpx.Client(verify=house.context()) as client:
+            assert client.get(f"https://localhost:{https}/health").status_code == 200
+        after = house.processes()
+        assert {each for each in before if before[each] != after[each]} == {part}
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")  # The ready line is not said again.
-
-
-def test_when_the_supervisor_is_killed_its_parts_end_too(tmp_path: Path) -> None:
-    process, _ = start(tmp_path / "data")
-    parts = [pid for pids in House(tmp_path, ("", 0), ("", 0), process.pid).processes().values() for pid in pids]
-    process.kill()
-    process.communicate(timeout=60)
-    deadline = time.monotonic() + 30
-    while any(_runs(pid) for pid in parts):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _runs(pid: int) -> bool:
@@ -218,22 +199,32 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_house_can_be_started_at_once_after_its_supervisor_was_killed(tmp_path: Path) -> None:
+def test_when_the_supervisor_is_killed_its_parts_end_and_the_house_can_be_started_at_once(tmp_path: Path) -> None:
     killed, _ = start(tmp_path / "data")
+    left = parts_of(killed)
     killed.kill()
     process, _ = start(tmp_path / "data")
-    parts = House(tmp_path, ("", 0), ("", 0), process.pid).processes()
+    parts = parts_of(process)
     assert (tmp_path / "data" / "run" / "server-0.sock").exists()
     second = subprocess.run(
         [COMMAND, "serve", "--data", tmp_path / "data"], capture_output=True, text=True, check=False
     )
     assert "another server process listens on" in only_line(second)
     assert (tmp_path / "data" / "run" / "server-0.sock").exists()
-    assert all(_runs(pid) for pids in parts.values() for pid in pids)
+    assert all(_runs(pid) for pid in parts)
+    deadline = time.monotonic() + 30
+    while any(_runs(pid) for pid in left):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.terminate()
     process.communicate(timeout=60)
     killed.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def parts_of(process: "subprocess.Popen[str]") -> list[int]:
+    """Return the pids of what a house runs."""
+    return [pid for pids in House(Path(), ("", 0), ("", 0), process.pid).processes().values() for pid in pids]
 
 
 def start(data: Path, *options: str) -> tuple["subprocess.Popen[str]", int]:
@@ -255,9 +246,8 @@ def _until_so_many(acknowledged: list[int], count: int) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM to the house", "SIGKILL to servers"])
-def test_no_acknowledged_upload_is_lost_whatever_ends_the_house(
-    tmp_path: Path, founded: tuple[Path, DatabaseAddress], end: signal.Signals
+def test_no_acknowledged_upload_is_lost_when_servers_are_killed_and_when_the_house_is_stopped(
+    tmp_path: Path, founded: tuple[Path, DatabaseAddress]
 ) -> None:
     (data, address), declared, pem = founded, tmp_path / "datasets.yaml", tmp_path / "upload.pem"
     declared.write_text(DATASETS)
@@ -284,11 +274,10 @@ def test_no_acknowledged_upload_is_lost_whatever_ends_the_house(
         lane.start()
     try:
         _until_so_many(acknowledged, 200)
-        if end is signal.SIGKILL:
-            for number in (0, 1):
-                os.kill(house.processes()["server"][number], end)
-                _read_until(" answers again", process)
-                _until_so_many(acknowledged, len(acknowledged) + 100)
+        for number in (0, 1):
+            os.kill(house.processes()["server"][number], signal.SIGKILL)
+            _read_until(" answers again", process)
+            _until_so_many(acknowledged, len(acknowledged) + 100)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     finally:
