@@ -1,10 +1,12 @@
 """Tasks, as their organization sees them."""
 
+import asyncio
+
 import pytest
 
 from server.core import catalogue, tasks
 from server.core.errors import InvalidFields, RequestIdReused, TaskNotFound
-from server.core.tasks import LAW, TaskState, Wanted
+from server.core.tasks import LAW, Retrieval, TaskState, Wanted
 from tests.core.scenes import ACTION, HOUSE, Worker, organization, task
 
 REQUEST = "0190b1e5-5d6a-7000-8000-0123456789ab"
@@ -35,6 +37,20 @@ async def test_a_new_task_waits_for_a_worker(store):
     assert created.start_time is None
     assert created.end_time is None
     assert await store.read(tasks.get, caller=caller, task_id=created.id) == created
+
+
+async def test_tasks_that_are_created_at_the_same_time_do_not_collide(store):
+    caller = await organization(store)
+    wanted = Wanted(*ACTION, {}, "", Retrieval.ASSTORE)
+    runs = 0
+
+    async def counted(tx):
+        nonlocal runs
+        runs += 1
+        return await tasks.create(tx, caller=caller, wanted=wanted)
+
+    await asyncio.gather(*(store.write(counted) for _ in range(100)))
+    assert runs == 100
 
 
 async def test_all_faults_of_a_task_are_told_together(store):
