@@ -12,8 +12,9 @@ from google.api import httpbody_pb2
 from server.core import changes, errors, organizations, rules
 from server.core.change_content import ChangeState, Remark
 from server.core.organizations import ReasonMode
+from server.core.rule_content import Given, checked
 from server.rest.rudder_calls import NAMED, Versions
-from server.rest.rudder_door import CONTENT_TYPE, BadValue, Call, Complaint, begin, envelope, methods_of
+from server.rest.rudder_door import CONTENT_TYPE, BadRemark, BadValue, Call, Complaint, begin, envelope, methods_of
 from server.rest.rudder_pages import STATUSES, requests_text, revision_text, rules_text
 from server.rest.rudder_parameters import Parameters, read, repeated
 from server.rpc.door import Context, current_caller
@@ -28,6 +29,7 @@ MAX_ANSWER = 16 * 1024 * 1024 - 1024  # bytes: the edge refuses more than 16 MiB
 _NUMBER = re.compile("[+-]?[0-9]+")
 _MOST_DIGITS = 18
 _NO_BODY = httpbody_pb2.HttpBody()
+_NOTHING = Given()
 _ACCEPTED = {state.value: state for state in (ChangeState.PENDING_DEPLOYMENT, ChangeState.DEPLOYED)}
 
 Act = Callable[[Call, Parameters], Awaitable[str]]
@@ -128,7 +130,7 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         call.is_pretty = given.general("prettify") == ["true"]
         try:
             data = await act(call, given)
-        except (BadValue, Complaint):
+        except (BadRemark, BadValue, Complaint, errors.InvalidFields):
             await self._look_before(call)
             raise
         if call.answers:
@@ -194,7 +196,7 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         call.source = given.text("source", also_in_query=True)
         wanted = given.rule()
         call.said["rule.display_name"] = wanted.display_name or ""
-        remark = await self._remark(call, given)
+        remark = await self._remark(call, given, wanted)
         rule = await self._store.write_guarded(
             rules.create,
             caller=current_caller(),
@@ -207,8 +209,8 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
 
     async def _update_rule(self, call: Call, given: Parameters) -> str:
         wanted = given.rule()
-        remark = await self._remark(call, given)
         call.said["rule.display_name"] = wanted.display_name or ""
+        remark = await self._remark(call, given, wanted)
         revision = await self._store.write_guarded(
             rules.update, caller=current_caller(), rule_id=call.id, given=wanted, remark=remark
         )
@@ -221,16 +223,21 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         )
         return revision_text(revision)
 
-    async def _remark(self, call: Call, given: Parameters) -> Remark:
-        """Read the general parameters about a change. What the organization does not read may be said several times."""
+    async def _remark(self, call: Call, given: Parameters, wanted: Given = _NOTHING) -> Remark:
+        """Read the general parameters about a change. What the organization does not read may be said several times.
+
+        Raises BadRemark; InvalidFields, if anything is wrong with the wanted rule, which is told before.
+        """
         reasons, names = given.general("reason"), given.general("changeRequestName")
         descriptions = given.general("changeRequestDescription")
         if len(reasons) > 1 or len(names) > 1:
             review = await self._store.read(organizations.review_of, organization_id=current_caller().tenant)
-            if len(reasons) > 1 and review.reason_mode is not ReasonMode.DISABLED:
-                raise repeated("reason")
-            if len(names) > 1 and review.workflow:
-                raise repeated("changeRequestName")
+            twice = ["reason"] if len(reasons) > 1 and review.reason_mode is not ReasonMode.DISABLED else []
+            twice += ["changeRequestName"] if len(names) > 1 and review.workflow else []
+            if twice:
+                if faults := checked(wanted)[1]:
+                    raise errors.InvalidFields(tuple(faults))
+                raise BadRemark(repeated(twice[0]))
         call.said |= {"reason": "".join(reasons[:1]), "change_request_name": "".join(names[:1])}
         return Remark(
             reason=reasons[0] if reasons else None,
@@ -283,6 +290,7 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
             raise Complaint(f"{told} is not a valid change request id (need to be an integer)")
         if len(number) > _MOST_DIGITS:  # More than any store can count to.
             raise BadValue(f"Could not find ChangeRequest {errors.cut(number, errors.MAX_VALUE)}")
+        call.id = str(int(number))  # As the house writes it.
         return requests_text([await use(verb, caller=current_caller(), change_request_id=int(number), **values)])
 
 

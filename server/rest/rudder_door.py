@@ -52,6 +52,16 @@ class BadValue(Refusal):
         return self.cause
 
 
+@dataclass(eq=False)
+class BadRemark(Refusal):
+    """A parameter about the change itself, such as its reason, has a value that it cannot have."""
+
+    cause: str
+
+    def __str__(self) -> str:
+        return self.cause
+
+
 @dataclass(slots=True)
 class Call:
     """What is known of a call, for what is said of it if it is refused."""

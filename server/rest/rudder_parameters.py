@@ -112,23 +112,23 @@ class Parameters:
             return None
         values: list[Any] = []
         for text in filter(None, self.pairs[key]):
-            value = _embedded(text)
+            value = _embedded(key, text)
             values += value if isinstance(value, list) else [value]
         return tuple(values)
 
     def _single(self, key: str) -> str | None:
         values = self.pairs.get(key, [])
         if len(values) > 1:
-            raise repeated(key)
+            raise BadValue(repeated(key))
         return values[0] if values else None
 
 
 NOTHING = Parameters({})
 
 
-def repeated(key: str) -> BadValue:
+def repeated(key: str) -> str:
     """Return what is said of a parameter that has several values and should have one."""
-    return BadValue(f"updateRule should contain only one value for {key}")
+    return f"updateRule should contain only one value for {key}"
 
 
 def read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> Parameters:
@@ -182,14 +182,17 @@ def _members(text: str) -> Mapping[str, Any]:
     return value
 
 
-def _embedded(text: str) -> Any:
-    """Return a value of a list, which some clients write as JSON: targets that are objects, and whole lists."""
+def _embedded(key: str, text: str) -> Any:
+    """Return a value of a list, which some clients write as JSON: targets that are objects, and whole lists.
+
+    Raises BadValue for what begins as JSON and is none: taken as it is, it would replace what the rule has.
+    """
     if text[0] not in "[{":
         return text
     try:
         return exactjson.read(text)
-    except MalformedJson:
-        return text
+    except MalformedJson as malformed:
+        raise _not_good(key) from malformed
 
 
 def _not_good(key: str) -> BadValue:

@@ -260,6 +260,13 @@ async def test_an_unknown_number_is_told(edge, rule, number):
         assert answer.error.startswith(f"Could not {verb} ChangeRequest {number[:20]}")
 
 
+@pytest.mark.parametrize("number", ["+1", "01", "%2B001"])
+async def test_a_number_is_told_as_the_house_writes_it(edge, rule, number):
+    await open_one(edge)
+    answer = await edge("GET", f"{REQUESTS}/{number}")
+    assert (answer.body["id"], answer.request["id"]) == ("1", 1)
+
+
 async def test_a_request_can_be_renamed_and_described(edge, rule):
     number = await open_one(edge)
     renamed = await edge("POST", f"{REQUESTS}/{number}", {"name": "Better name"})
@@ -291,7 +298,7 @@ async def test_names_of_requests_are_checked_with_workflow(edge, rule):
         ("changeRequestName=", "Update failed, cause is:  must be at least have a 3 character size."),
         (
             "changeRequestName=one&changeRequestName=two",
-            "Could not modify Rule r1 cause is: updateRule should contain only one value for changeRequestName.",
+            "Update failed, cause is: updateRule should contain only one value for changeRequestName.",
         ),
     ):
         assert (await edge("POST", f"{RULE}?{query}", "displayName=new")).error == cause

@@ -54,6 +54,12 @@ BAD = [
             ("tags", ["a:b"]), ("tags", [{"a": 1}]), ("tags", "a:b"),
         ]
     ),
+    *(
+        (f"{key}={text}", f"{MODIFY}Not a good value for parameter {key}.")
+        for key in ("directives", "targets", "tags")
+        for text in ("[bad", "{", '["a"', '["a"] b', '{"a": 1')
+    ),
+    ("directives=a&directives=[bad", f"{MODIFY}Not a good value for parameter directives."),
     ("targets=nowhere", f"{MODIFY}nowhere is not a valid RuleTarget."),
     ({"targets": ["nowhere"]}, f"{MODIFY}nowhere is not a valid RuleTarget."),
 ]  # fmt: skip

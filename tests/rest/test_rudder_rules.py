@@ -172,7 +172,7 @@ async def test_deleting_tells_the_rule_once(edge, rule):
         ("directives=&directives=a", ["a"]),
         ('directives=["a","b"]', ["a", "b"]),
         ("directives=[]", []),
-        ("directives=[a", ["[a"]),
+        ('directives=["[a"]', ["[a"]),
         ({"directives": ["a", "b", "a"]}, ["a", "b"]),
         ({"directives": []}, []),
         ({"directives": "a"}, ["a"]),
@@ -235,7 +235,7 @@ async def test_values_are_told_before_reasons_and_an_unknown_rule_before_both(ed
     await settle(store, reason_mode=ReasonMode.MANDATORY)
     assert "character size" in (await edge("POST", RULE, "displayName=x")).error
     assert "boolean" in (await edge("POST", RULE, "enabled=x")).error
-    for body in ("displayName=x", "enabled=x", "reason=a&reason=b", {"enabled": 1}):
+    for body in ("displayName=x", "enabled=x", "reason=a&reason=b", "displayName=x&reason=a&reason=b", {"enabled": 1}):
         answer = await edge("POST", f"{RULES}/none", body)
         assert answer.error == "Could not modify Rule none cause is: Could not find Rule none."
 
@@ -247,7 +247,17 @@ async def test_two_reasons_are_refused_where_reasons_are_read(edge, store, rule,
     if mode is ReasonMode.DISABLED:
         assert answer.rule["displayName"] == "new"
     else:
-        assert answer.error == "Could not modify Rule r1 cause is: updateRule should contain only one value for reason."
+        assert answer.error == "Update failed, cause is: updateRule should contain only one value for reason."
+        for body in ("displayName=x", "enabled=x"):  # A bad value is told before.
+            answer = await edge("POST", f"{RULE}?reason=because&reason=whatever", body)
+            assert answer.error.startswith("Could not modify Rule r1 cause is: ")
+        answer = await edge("DELETE", f"{RULE}?reason=because&reason=whatever")
+        assert answer.error == "Delete failed, cause is: updateRule should contain only one value for reason."
+        answer = await edge("PUT", f"{RULES}?reason=because&reason=whatever&id=r2&displayName=two")
+        assert answer.error == (
+            "Could not create Rule two (id:r2) cause is: updateRule should contain only one value for reason."
+        )
+        assert (await edge("GET", RULES)).body["data"]["rules"] == [rule]
 
 
 async def test_change_request_names_are_not_looked_at_without_workflow(edge, rule):
