@@ -185,11 +185,7 @@ async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]], 
     expected = [(one.task_id, one.credential_id, one.retrieval) for one in new if one.retrieval != Retrieval.PAGES]
     if expected:
         await deliveries.expect(tx, expected)
-    # New ones are not read: on PostgreSQL, who reads where others are adding collides with them.
-    found = {one.task_id: _created(one, tx.now) for one in new}
-    if earlier := [task_id for task_id in ids if task_id not in found]:
-        found |= await _by_ids(tx, caller, earlier)
-    return [found[task_id] for task_id in ids]
+    return await _with_earlier(tx, caller, ids, {one.task_id: _created(one, tx.now) for one in new})
 
 
 async def get(tx: Tx, *, caller: Caller, task_id: str) -> Task:
@@ -209,6 +205,13 @@ async def get_many(tx: Tx, *, caller: Caller, task_ids: Sequence[str]) -> list[T
     if unknown := dict.fromkeys(task_id for task_id in task_ids if task_id not in by_id):
         raise TasksNotFound(", ".join(unknown))
     return [by_id[task_id] for task_id in task_ids]
+
+
+async def _with_earlier(tx: Tx, caller: Caller, task_ids: Sequence[str], new: Mapping[str, Task]) -> list[Task]:
+    """Return new tasks without reading them, which would collide with others that add theirs; and read earlier ones."""
+    earlier = [task_id for task_id in task_ids if task_id not in new]
+    found = {**new, **(await _by_ids(tx, caller, earlier) if earlier else {})}
+    return [found[task_id] for task_id in task_ids]
 
 
 async def _by_ids(tx: Tx, caller: Caller, task_ids: Sequence[str]) -> dict[str, Task]:
