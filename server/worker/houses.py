@@ -85,8 +85,8 @@ class TlsHouse:
                 " give the ca.pem of that house"
             ) from error
         except ssl.SSLError as error:
-            if "PROTOCOL" in (error.reason or ""):
-                return f"{self._address} ends the connection ({error.reason})"
+            if not _is_about_certificate(error.reason or ""):
+                return f"{self._address} ends the connection ({error.reason or error})"
             raise WorkerRefused(
                 f"{self._address} refuses the key {self._key}: it has expired or is of another house;"
                 " `taskhouse keys issue --house --kind worker` makes one"
@@ -96,6 +96,11 @@ class TlsHouse:
         except OSError as error:
             return f"{self._address}: {error.strerror or error}"
         return f"{self._address} accepts connections but does not answer"
+
+
+def _is_about_certificate(reason: str) -> bool:
+    """Say whether the other side found fault with our certificate. Whatever else ends a handshake may go well later."""
+    return "_ALERT_" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
 
 
 def _context(key: Path, ca: Path) -> ssl.SSLContext:

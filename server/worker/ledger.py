@@ -35,6 +35,7 @@ class Held:
         self.name: Name = (lease.task_id, lease.attempt)
         self.task = Task(lease.task_id, lease.attempt, lease.service, lease.action, dict(lease.parameters), self)
         self.lost = False
+        self.begun = False
         self.over = False  # Its last report is made.
         self._count_users = count_users
         self._started = time.monotonic()
@@ -58,7 +59,7 @@ class Held:
 class Ledger:
     """Kept by the session's thread, the sending thread and those of the actions. `changed` guards it, and tells of it.
 
-    Every method is called with `changed` held, but `report`, which takes it.
+    Every method is called with `changed` held, but `report` and `begin`, which take it.
     """
 
     def __init__(self) -> None:
@@ -127,6 +128,12 @@ class Ledger:
             self._unsent = deque(report for report in self._unsent if _name(report.lease) not in lost)
         self.changed.notify_all()
 
+    def begin(self, held: Held) -> bool:
+        """Say whether an attempt is to be made, now that a thread is free for it."""
+        with self.changed:
+            held.begun = True
+            return not held.lost
+
     def hand_back(self, held: Held) -> None:
         """Give up a lease undone."""
         if not held.over:
@@ -156,9 +163,13 @@ class Ledger:
             log.info("task=%s attempt=%d outcome=%s ms=%.0f", *held.name, outcome, held.milliseconds)
             del self.held[held.name]
         elif refusal and outcome in RESULTS and not held.lost:
+            log.warning("result refused task=%s attempt=%d reason=%s", *held.name, refusal)
             # A completion that follows is refused as well. It may be on its way, so this cannot take its place.
             held.lost = True
             self.say(held, pb.Report(failure=pb.Failure(error=f"The house refused a result: {refusal}.")))
+        elif refusal and outcome == "completion" and not held.lost:  # What should have come before it did not.
+            log.warning("completion refused task=%s attempt=%d reason=%s", *held.name, refusal)
+            self.lose([held.name])
 
     def _has_room(self) -> bool:
         reports = len(self._unsent) + len(self._unacknowledged)
@@ -169,6 +180,8 @@ class Ledger:
 
 
 def _bytes_of(report: pb.Report) -> int:
+    if report.HasField("publication") and report.publication.HasField("histogram"):
+        return report.publication.histogram.ByteSize()
     return len(report.chunk.data) + len(report.publication.bytes.data)
 
 

@@ -24,6 +24,7 @@ log = logging.getLogger("taskhouse.worker")
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.05, 5.0
 CALL_SECONDS = 30.0  # How long an action waits for the house's answer to one call, lost connections included.
 COUNT_SECONDS = 600.0  # How long for a count: one that takes longer than a call goes on, and who asks again finds it.
+MAX_WAIT_SECONDS = 1.0  # How long, at least, a task waits here for a thread before others may have it.
 PARTING_SECONDS = 3.0  # How long a stopping worker waits for its last acknowledgements.
 MAX_ERROR = 2000
 
@@ -80,7 +81,7 @@ class Session:
         self._capacity = capacity
         self._name = name or f"{socket.gethostname()}/{os.getpid()}"
         self._on_welcome = on_welcome
-        self._threads = Threads()
+        self._threads = Threads(capacity)
         self._ledger = Ledger()
         self._changed = self._ledger.changed  # Guards what follows, too.
         self._connection: _Connection | None = None  # that is welcomed and not over
@@ -173,9 +174,16 @@ class Session:
                     self._ledger.hand_back(held)
         if now >= connection.renew_time:
             connection.renew_time = now + connection.renew_seconds
+            self._hand_back_what_waits()
             return pb.WorkRequest(renewal=pb.Renewal())
         reports = self._ledger.next_reports()
         return pb.WorkRequest(reports=pb.Reports(reports=reports)) if reports else None
+
+    def _hand_back_what_waits(self) -> None:
+        """Give leases up for which there is no thread: actions that go on after their lease was lost occupy them."""
+        for held in list(self._ledger.held.values()):
+            if not held.begun and held.milliseconds > MAX_WAIT_SECONDS * 1000:
+                self._ledger.hand_back(held)
 
     def _seconds_until_due(self, connection: _Connection) -> float | None:
         if not connection.welcomed:
@@ -237,6 +245,8 @@ class Session:
 
     def _attempt(self, held: Held) -> None:
         """Make one attempt; in a thread of its own."""
+        if not self._ledger.begin(held):
+            return
         try:
             outcome = self._actions[held.task.service, held.task.action](held.task)
             try:

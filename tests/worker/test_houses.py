@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -66,10 +67,23 @@ def test_another_authority_s_server_is_not_trusted(port, stranger, tmp_path):
         found.explain()
 
 
-def test_another_authority_s_key_is_refused(port, authority, stranger, tmp_path):
-    found = house(port, key_of(stranger, tmp_path), authority.certificate_path)
-    with pytest.raises(WorkerRefused, match="refuses the key"):
-        found.explain()
+def test_another_authority_s_key_is_refused(authority, stranger, tmp_path):
+    """As Envoy does it, and other than gRPC's own servers: by an alert."""
+    files = authority.server_certificate(["127.0.0.1"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.certificate_path))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(files.certificate, files.private_key)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def judge() -> None:
+            with listener.accept()[0] as connection, pytest.raises(ssl.SSLCertVerificationError):
+                context.wrap_socket(connection, server_side=True)
+
+        done = pool.submit(judge)
+        found = house(listener.getsockname()[1], key_of(stranger, tmp_path), authority.certificate_path)
+        with pytest.raises(WorkerRefused, match="refuses the key"):
+            found.explain()
+        done.result(10)
 
 
 def test_a_port_where_nobody_listens_may_be_listened_on_later(authority, tmp_path):
@@ -77,6 +91,22 @@ def test_a_port_where_nobody_listens_may_be_listened_on_later(authority, tmp_pat
         taken.bind(("127.0.0.1", 0))
         found = house(taken.getsockname()[1], key_of(authority, tmp_path), authority.certificate_path)
         assert "refused" in found.explain()
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 503 Service Unavailable\r\n\r\n"])
+def test_who_ends_the_handshake_without_a_word_about_the_key_may_be_a_house_later(authority, tmp_path, answer):
+    """An edge at its limit of connections, a balancer without a house behind it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def hang_up() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        done = pool.submit(hang_up)
+        found = house(listener.getsockname()[1], key_of(authority, tmp_path), authority.certificate_path)
+        assert "ends the connection" in found.explain()
+        done.result(10)
 
 
 def test_files_that_will_not_do_are_named(authority, tmp_path):

@@ -85,10 +85,14 @@ class PlayedStream:
         self.say(welcome=welcome)
         return hello
 
-    def hear_reports(self, count: int) -> list[pb.Report]:
+    def hear_reports(self, count: int, past: str = "") -> list[pb.Report]:
+        """Hear reports, and nothing else but what is to be passed over."""
         found: list[pb.Report] = []
         while len(found) < count:
-            found += self.hear("reports").reports
+            request = soon(self.rpc.take_request)
+            kind = request.WhichOneof("message")
+            assert kind in ("reports", past), request
+            found += request.reports.reports
         assert len(found) == count
         return found
 
@@ -158,6 +162,19 @@ def stubborn(task: Task):
         yield "nor this"
 
 
+@worker.action("empty")
+def empty(task: Task):
+    return iter(())
+
+
+@worker.action("deaf")
+def deaf(task: Task) -> Result:
+    """Work until the gate opens, whatever becomes of the lease."""
+    NOTES[task.parameters["gate"]].append("began")
+    assert GATES[task.parameters["gate"]].wait(PATIENCE_SECONDS)
+    return Result.histogram([])
+
+
 @worker.action("nothing")
 def nothing(task: Task):
     return None
@@ -202,6 +219,11 @@ class Running:
     def __init__(self, house, *workers, capacity=5) -> None:
         self.session = Session(workers or [worker], house, capacity=capacity, name="w")
         self._ended = later(self.session.run)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session has ended."""
+        return self._ended.done()
 
     def result(self) -> None:
         """Wait for the end, and raise what the session raises."""
@@ -294,6 +316,37 @@ def test_a_refused_result_fails_the_attempt(stream):
     stream.acknowledge(reports, "INVALID_FIELD", "INVALID_FIELD")
     [failure] = stream.hear_reports(1)
     assert "INVALID_FIELD" in failure.failure.error
+
+
+def test_a_refused_completion_ends_the_attempt(house):
+    running = Running(house, worker, capacity=1)
+    stream = house.stream()
+    stream.hear_hello()
+    stream.lease("empty")
+    stream.acknowledge(stream.hear_reports(1), "INVALID_FIELD")
+    stream.say(leases=pb.Leases(leases=[pb.Lease(task_id="next", attempt=1, service="test", action="once")]))
+    stream.acknowledge(stream.hear_reports(2))
+    running.session.stop(60)
+    stream.hear("drain")
+    until(lambda: running.is_over)  # Nothing is held any more.
+
+
+def test_no_more_actions_run_at_a_time_than_the_capacity_even_if_their_leases_are_lost(house, gate):
+    """What finds no thread goes back to the house, and the thread that gets free takes what comes then."""
+    running = Running(house, worker, capacity=1)
+    stream = house.stream()
+    stream.hear_hello(renew_seconds=0.2)
+    first = stream.lease("deaf", gate=gate)
+    until(lambda: NOTES[gate] == ["began"])
+    stream.say(revocations=pb.Revocations(leases=[first]))
+    stream.lease("once")
+    [returned] = stream.hear_reports(1, past="renewal")
+    assert (returned.lease.task_id, returned.WhichOneof("outcome")) == ("once", "return")
+    stream.acknowledge([returned])
+    GATES[gate].set()
+    stream.lease("thrice")
+    assert [report.lease.task_id for report in stream.hear_reports(4, past="renewal")] == ["thrice"] * 4
+    running.session.stop(0)
 
 
 def test_a_revoked_lease_stops_its_action(stream, gate):
