@@ -357,6 +357,8 @@ def _common_faults(display_name: str, valid_seconds: float | None) -> list[Fault
     faults = []
     if len(display_name) > MAX_NAME_LENGTH or not is_one_line(display_name):
         faults.append(Fault("display_name", f"must be at most {MAX_NAME_LENGTH} characters, no control characters"))
+    elif display_name.isspace():
+        faults.append(Fault("display_name", "must not be blank"))
     if valid_seconds is not None and not 1 <= valid_seconds <= MAX_VALID_SECONDS:
         days = MAX_VALID_SECONDS // DAY_SECONDS
         faults.append(Fault("valid_period", f"must be from 1 second to {days} days"))

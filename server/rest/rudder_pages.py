@@ -39,7 +39,7 @@ def _request(request: ChangeRequest) -> dict[str, Any]:
         "displayName": request.name,
         "name": request.name,
         "status": request.state.value.capitalize(),
-        "created by": request.author_name,
+        "created by": request.author_name or request.author_id,
         "isAcceptable": request.is_acceptable,
         "acceptable": request.is_acceptable,
         "description": request.description,

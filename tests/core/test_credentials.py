@@ -164,6 +164,7 @@ async def test_the_house_has_no_key_of_an_organization_s_kind(store):
         ({"kind": Role.WEB_API, "user_id": "u"}, ["user"]),
         ({"kind": Role.WEB_API, "display_name": "x" * 101}, ["display_name"]),
         ({"kind": Role.WEB_API, "display_name": "a\x1bb"}, ["display_name"]),
+        ({"kind": Role.WEB_API, "display_name": " \u3000"}, ["display_name"]),
         ({"kind": Role.WEB_API, "valid_seconds": 0}, ["valid_period"]),
         ({"kind": Role.WEB_API, "valid_seconds": -5}, ["valid_period"]),
         ({"kind": Role.WEB_API, "valid_seconds": 3650 * 86_400 + 1}, ["valid_period"]),
@@ -184,6 +185,9 @@ async def test_everything_that_is_wrong_with_a_key_is_told_at_once(store, wanted
     [
         ({"kind": None}, ["access"]),
         ({"kind": Role.ADMIN}, ["access"]),
+        ({"kind": Role.TOKEN_WRITE, "display_name": " "}, ["display_name"]),
+        ({"kind": Role.RUDDER_WRITE, "api": "rudder", "display_name": " "}, ["display_name"]),
+        ({"kind": Role.RUDDER_WRITE, "api": "rudder"}, ["display_name"]),
         ({"kind": None, "display_name": "x" * 101, "valid_seconds": 1e15}, ["access", "display_name", "valid_period"]),
     ],
 )

@@ -4,9 +4,10 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
-from server.core import events
+from server.core import events, rules
 from server.core.caller import Role
 from server.core.organizations import ReasonMode
+from server.core.rule_content import Given
 from tests.rest.rudder_edge import RULE, RULES, Edge, settle, token_of
 
 REQUESTS = "/api/latest/changeRequests"
@@ -107,6 +108,12 @@ async def test_an_update_opens_a_request_and_changes_nothing(edge, rule):
     details = await edge("GET", f"{REQUESTS}/1")
     assert (details.body["action"], details.body["id"]) == ("changeRequestDetails", "1")
     assert details.body["data"] == listed.body["data"]
+
+
+async def test_an_author_without_a_name_is_told_by_the_credential_s_id(edge, store, organization, rule):
+    wanted = {"given": Given(display_name="new name"), "rule_id": rule["id"]}
+    await store.write_guarded(rules.update, caller=organization, **wanted)
+    assert (await edge("GET", f"{REQUESTS}/1")).request["created by"] == organization.credential_id
 
 
 async def test_a_delete_opens_a_request_with_the_whole_rule(edge, rule):
