@@ -40,7 +40,7 @@ from server.core.errors import (
 )
 from server.core.organizations import Review, review_of
 from server.core.pages import Page, read_page, unknown_token
-from server.core.rule_content import Rule, name_faults, text_faults
+from server.core.rule_content import Rule, comparable, name_faults, text_faults
 from server.store import changes as store
 from server.store import rules as stored_rules
 from server.store.engine import Tx
@@ -236,7 +236,7 @@ async def apply(tx: Tx, *, actor: Caller, change: Change, reason: str) -> Rule:
 def stored_rule(rule: Rule) -> stored_rules.Stored:
     """Return the rule's row."""
     return stored_rules.Stored(
-        rule.id, rule.display_name, rule.document(), rule.etag, rule.create_time, rule.update_time
+        rule.id, comparable(rule.display_name), rule.document(), rule.etag, rule.create_time, rule.update_time
     )
 
 
@@ -283,13 +283,13 @@ async def _check_workflow(tx: Tx, caller: Caller, *, in_turn: bool = False) -> R
 
 async def _check_name(tx: Tx, caller: Caller, change: Change) -> None:
     """Raise RuleNameTaken if another rule has the name that this one shall have."""
-    if change.after and change.after.display_name != change.before.display_name:
+    if change.after and comparable(change.after.display_name) != comparable(change.before.display_name):
         await check_name_free(tx, caller, change.after.display_name)
 
 
 async def check_name_free(tx: Tx, caller: Caller, name: str) -> None:
-    """Raise RuleNameTaken if a rule has this name."""
-    taken = await stored_rules.by_name(tx, organization_id=caller.tenant, display_name=name)
+    """Raise RuleNameTaken if a rule has this name, or one that people take for the same."""
+    taken = await stored_rules.by_name(tx, organization_id=caller.tenant, display_name=comparable(name))
     if taken:
         raise RuleNameTaken(name, taken.id)
 

@@ -18,6 +18,7 @@ MAX_DESCRIPTION = 10_000  # characters
 MAX_DIRECTIVES = 10_000
 MAX_TAGS = 100
 MAX_BYTES = 1024 * 1024  # of a rule as a JSON document
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # What Persian, Indic scripts and emoji are written with.
 
 
 class Tag(NamedTuple):
@@ -136,9 +137,12 @@ def checked(given: Given) -> tuple[Given, list[Fault]]:
 
 def id_faults(rule_id: str) -> list[Fault]:
     """Return what is wrong with an id that somebody wants for a new rule."""
-    is_line = 1 <= len(rule_id) <= MAX_ID and rule_id.isprintable()
+    is_line = 1 <= len(rule_id) <= MAX_ID and rule_id.isprintable() and rule_id == rule_id.strip()
     if not is_line or rule_id in (".", "..") or not {"/", "\\"}.isdisjoint(rule_id):
-        rule = f'must be 1 to {MAX_ID} printable characters without "/" and "\\", and neither "." nor ".."'
+        rule = (
+            f'must be 1 to {MAX_ID} printable characters without "/" and "\\" and without blanks around them, '
+            'and neither "." nor ".."'
+        )
         return [Fault("rule.id", rule)]
     return []
 
@@ -147,9 +151,17 @@ def name_faults(name: str, path: str) -> list[Fault]:
     """Return what is wrong with the name of a rule or a change request."""
     if len(name) < MIN_NAME:
         return [Fault(path, f"must have at least {MIN_NAME} characters", FaultKind.TOO_SHORT)]
-    if len(name) > MAX_NAME or not is_one_line(name):
-        return [Fault(path, f"must have at most {MAX_NAME} characters, and no control characters")]
+    is_seen = all(unicodedata.category(character) != "Cf" for character in name.translate(_JOINERS))
+    if len(name) > MAX_NAME or not is_one_line(name) or not is_seen:
+        return [Fault(path, f"must have at most {MAX_NAME} characters, and no control or invisible characters")]
+    if not comparable(name):
+        return [Fault(path, "must not be blank")]
     return []
+
+
+def comparable(name: str) -> str:
+    """Return what two names have in common that people take for the same, however they are composed."""
+    return unicodedata.normalize("NFC", name.translate(_JOINERS)).strip()
 
 
 def text_faults(text: str, path: str) -> list[Fault]:

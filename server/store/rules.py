@@ -17,7 +17,7 @@ class RuleRow(SQLModel, table=True):
 
     organization_id: int = reference("organizations.id", primary_key=True)
     id: str = Field(primary_key=True)
-    display_name: str
+    display_name: str  # as names are compared; the document has it as it was given
     document: str  # JSON, as core has it
     bytes: int  # of the document
     etag: str

@@ -17,6 +17,7 @@ from server.core.errors import (
     RuleNotFound,
 )
 from server.core.rule_content import MAX_DIRECTIVES, Given, Tag
+from server.store import rules as stored_rules
 from tests.core.reviewed import create, delete, faults_of, get, log, setting, told, update, writer
 
 COMPOSITE = {"include": {"or": ["group:a", {"and": ["group:b", "special:all"]}]}, "exclude": {"or": ["node:c"]}}
@@ -148,6 +149,36 @@ async def test_an_id_that_no_rule_can_have_is_refused(store, anna, rule_id):
         await get(store, anna, rule_id)
 
 
+SAME = ["Über rule", "U\u0308ber rule", " Über rule", "Über rule\u3000", "Über\u200d rule"]
+
+
+@pytest.mark.parametrize("other", SAME)
+async def test_names_that_look_the_same_are_the_same_and_are_told_as_they_were_given(store, anna, other):
+    assert (await create(store, anna, other)).display_name == other
+    for name in SAME:
+        with pytest.raises(RuleNameTaken):
+            await create(store, anna, name, rule_id=None)
+        assert (await update(store, anna, display_name=name)).rule.display_name == name
+    await create(store, anna, "über rule", rule_id="s")
+
+
+@pytest.mark.parametrize("name", ["می‌خواهم", "👩‍👩‍👧 rules", "क्‍ष rule", "עברית", "a  b", "‥.…"])
+async def test_names_of_every_script_are_names(store, anna, name):
+    assert (await create(store, anna, name)).display_name == name
+
+
+async def test_a_rule_whose_name_nobody_could_choose_any_more_can_be_sent_back(store, anna):
+    rule = (await create(store, anna, "Old"))._replace(id="s", display_name="O\u200bld")
+    await store.write(stored_rules.add, organization_id=anna.tenant, rule=changes.stored_rule(rule))
+    assert (await update(store, anna, "s", display_name=rule.display_name, enabled=False)).rule.enabled is False
+    assert await faults_of(update(store, anna, "s", display_name="O\u200bld!")) == ["rule.display_name"]
+
+
+@pytest.mark.parametrize("rule_id", [" a", "a ", " ", "a\u200b", "a\u00a0", "\u202ea"])
+async def test_ids_have_no_blanks_around_them_and_nothing_unseen_in_them(store, anna, rule_id):
+    assert await faults_of(create(store, anna, rule_id=rule_id)) == ["rule.id"]
+
+
 @pytest.mark.parametrize("rule_id", ["a b", "%2F:1", "x:accept", "…", "規則", "a.json", "x" * 255, "🦀"])
 async def test_other_ids_are_taken_as_they_are(store, anna, rule_id):
     assert (await create(store, anna, rule_id=rule_id)).id == rule_id
@@ -163,6 +194,10 @@ async def test_other_ids_are_taken_as_they_are(store, anna, rule_id):
         ({"display_name": "a" * 256}, ["rule.display_name"]),
         ({"display_name": "a\nbc"}, ["rule.display_name"]),
         ({"display_name": "abc\ud800"}, ["rule.display_name"]),
+        ({"display_name": "   "}, ["rule.display_name"]),
+        ({"display_name": "\u3000\u2003\u200d"}, ["rule.display_name"]),
+        ({"display_name": "Some\u200b rule"}, ["rule.display_name"]),
+        ({"display_name": "Some \u202eelur"}, ["rule.display_name"]),
         ({"short_description": "\x00"}, ["rule.short_description"]),
         ({"long_description": "x" * 10_001}, ["rule.long_description"]),
         ({"directives": ("a", "", "b" * 256, "\x07")}, [f"rule.directives[{n}]" for n in (1, 2, 3)]),
