@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -22,6 +22,7 @@ from taskhouse.rest.v1 import asapi_pb2 as pb
 MAX_IDS = 10_000
 INLINE_IDS = 500  # More are read and answered in threads, as they would hold up everybody else.
 IDS = "task_ids"
+ID_LENGTH = 36  # characters
 UNKNOWN = '{"success":false,"error":"No task with this ID was found."}'
 INVALID = "Invalid task_id value: {}"
 TOO_MANY = f"Too many task ids submitted, limit is {MAX_IDS}"
@@ -82,17 +83,17 @@ class Statuses:
             raise InvalidFields((Fault(IDS, "is required", FaultKind.MISSING),))
         if len(ids) > MAX_IDS:
             return await _refused(context, [(TOO_MANY, "limit_exceeded")])
-        known = {given: given.lower() for given in ids if _ID.fullmatch(given)}
-        if not known:
-            return await _refused(context, [(INVALID.format(errors.cut(each, MAX_VALUE)), "invalid") for each in ids])
         few = len(ids) <= INLINE_IDS
+        possible = [given.lower() for given in ids if len(given) == ID_LENGTH and given.isprintable()]
         found = await (self._store.read if few else self._store.scan)(
-            deliveries.statuses, organization_id=current_caller().tenant, task_ids=list(known.values())
+            deliveries.statuses, organization_id=current_caller().tenant, task_ids=possible
         )
+        if not found and not any(map(_ID.fullmatch, ids)):
+            return await _refused(context, [(INVALID.format(errors.cut(each, MAX_VALUE)), "invalid") for each in ids])
         fetch = f"{origin_of(headers_of(context), self._public_url)}/fetch/"
         if few:
-            return _answer(_rendered(ids, known, found, fetch))
-        return _answer(await asyncio.to_thread(_rendered, ids, known, found, fetch))
+            return _answer(_rendered(ids, found, fetch))
+        return _answer(await asyncio.to_thread(_rendered, ids, found, fetch))
 
 
 def _ids(form: Form) -> list[str]:
@@ -102,21 +103,20 @@ def _ids(form: Form) -> list[str]:
     return [part for part in dict.fromkeys(parts) if part]
 
 
-def _rendered(ids: Sequence[str], known: Mapping[str, str], found: Sequence[Status], fetch: str) -> str:
+def _rendered(ids: Sequence[str], found: Sequence[Status], fetch: str) -> str:
     """Return the answer's JSON. Entries of tasks that are equally far differ in an address only: each is made once."""
     by_id = {status.task_id: status for status in found}
     alike: dict[tuple[Any, ...], tuple[str, str]] = {}
     entries = []
     for given in ids:
-        task_id = known.get(given)
-        status = by_id.get(task_id) if task_id else None
-        if status:
+        task_id = given.lower()
+        if status := by_id.get(task_id):
             kind = status[1:]
             if kind not in alike:
                 alike[kind] = _entry(status, fetch)
             head, tail = alike[kind]
             entries.append(f'"{given}":{head}{task_id}{tail}' if tail else f'"{given}":{head}')
-        elif task_id:
+        elif _ID.fullmatch(given):
             entries.append(f'"{given}":{UNKNOWN}')
         elif given != "success":  # Which is the answer's own.
             shown = errors.cut(given, MAX_VALUE)
