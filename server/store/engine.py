@@ -121,9 +121,10 @@ class Size(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The last event of a log. As its events are numbered from 1 without gaps, the number is their count as well."""
+    """The last of the events that were added to a log at once: numbered without gaps, so its number is their count."""
 
     log_id: int
+    first: int  # the number of the first of them
     sequence: int
     digest: bytes  # of that event and, through it, of all before
 
@@ -175,6 +176,13 @@ class Store(Protocol):
         """As write, for a verb whose every statement guards itself: by the state in its WHERE, or by SKIP LOCKED.
 
         On PostgreSQL each statement sees what was committed before it (READ COMMITTED), so such verbs never collide.
+        """
+
+    async def write_soon(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As write_guarded, for what must keep its time whatever else is written: sessions, leases, reports.
+
+        On SQLite it goes before all that waits to be written in its process, so there must never be much of it. On
+        PostgreSQL nobody stands in line.
         """
 
     async def read(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

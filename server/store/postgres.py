@@ -32,6 +32,7 @@ LOCK_SECONDS = 10.0
 IDLE_SECONDS = 15.0  # In a transaction: a process that was stopped in one gives its locks back.
 BUSY_SECONDS = 10.0  # How long a verb waits for a connection.
 WRITERS, READERS, SCANNERS, SEARCHERS = 8, 8, 2, 2  # Connections, at most.
+CONNECTIONS = WRITERS + READERS + SCANNERS + SEARCHERS + 1  # The last one is for hints.
 POLL_SECONDS = 0.5
 CLOSE_SECONDS = 5.0
 DEBOUNCE_SECONDS = 0.005  # Between two hints to the other processes.
@@ -161,6 +162,8 @@ class PostgresStore:
         """Run a verb whose statements guard themselves, and return after its commit."""
         return await self._write(_READ_COMMITTED, verb, *args, **kwargs)
 
+    write_soon = write_guarded  # Nobody stands in line.
+
     async def _write(self, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         sealing: _Sealing = []
         try:
@@ -227,9 +230,10 @@ class PostgresStore:
     @asynccontextmanager
     async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
         """Give a connection for as long as the block takes. What befalls it is StoreUnavailable, or our mistake."""
-        lost = True
+        given, lost = False, True
         try:
             async with pool.acquire(timeout=BUSY_SECONDS) as connection:
+                given = True
                 try:
                     yield connection
                 finally:
@@ -239,6 +243,8 @@ class PostgresStore:
             ours = isinstance(error, _OURS) and not isinstance(error, asyncpg.InsufficientPrivilegeError)
             if isinstance(error, _COLLISIONS) or (ours and not lost):
                 raise
+            if isinstance(error, TimeoutError) and not given and pool.get_size() == pool.get_max_size():
+                raise _busy(self._address, pool.get_max_size()) from error
             raise unavailable(self._address, error) from error
 
     # Hints
@@ -335,10 +341,23 @@ async def connect(address: PostgresAddress, *, seconds: float = STATEMENT_SECOND
     )
 
 
+def _busy(address: PostgresAddress, connections: int) -> StoreUnavailable:
+    """Return what is told when others have all connections of a pool for long."""
+    failure = StoreUnavailable(
+        f"all {connections} connections to {address} for such calls are in use, for {BUSY_SECONDS:.0f} s now"
+    )
+    failure.remedy = "try again later, or run more server processes"
+    return failure
+
+
 def unavailable(address: PostgresAddress, error: Exception) -> StoreUnavailable:
     """Return what is told of a database that cannot be used, in one line that names the setting."""
     if isinstance(error, asyncpg.ClientConfigurationError):  # Its text may hold parts of the URL, and so of a password.
         what = "there is something in the URL that is not understood"
+        if "root certificate file" in str(error):
+            what = "its `sslmode` needs the file of a root certificate: name one that is there by `sslrootcert`"
+    elif isinstance(error, FileNotFoundError) and "sslrootcert" in address.url:
+        what = "there is no file that its `sslrootcert` names"
     elif isinstance(error, TimeoutError):
         what = "no answer in time"
     else:

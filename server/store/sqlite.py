@@ -15,8 +15,7 @@ from contextlib import closing
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.dialects.sqlite import dialect
@@ -24,10 +23,10 @@ from sqlalchemy.dialects.sqlite import dialect
 from server.store.clocks import HouseClock
 from server.store.engine import Changes, Command, Head, P, Query, Record, Statements, StoreUnavailable, T, Verb
 from server.store.heads import Heads
+from server.store.waiting import Job, Waiting
 
 DIALECT = dialect(paramstyle="qmark")
 FLOOR = (3, 51, 3)  # Before it, two connections that write and checkpoint at once can corrupt a WAL database.
-MAX_BATCH = 100  # Verbs committed together.
 WIPE_TRIES = 20
 WIPE_PAUSE_SECONDS = 0.05
 POLL_SECONDS = 0.01  # How soon another process's commit is noticed; one look costs 3 microseconds.
@@ -81,11 +80,7 @@ class SqliteTx:
         self._cursor.executemany(compiled.sql, rows)
 
 
-class _Job(NamedTuple):
-    verb: Verb[Any, Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    answer: "asyncio.Future[Any]"
+_Outcome = tuple[Any, BaseException | None]
 
 
 def _drive(coroutine: Coroutine[Any, Any, _Value]) -> _Value:
@@ -180,7 +175,7 @@ class SqliteStore:
         self._seen = self._data_version()
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
-        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
+        self._waiting = Waiting()
         self._writer = threading.Thread(target=self._write_until_closed, name="writer", daemon=True)
         self._writer.start()
 
@@ -230,57 +225,55 @@ class SqliteStore:
     # Writing
 
     async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        answer: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(_Job(verb, args, kwargs, answer))
-        return await answer
+        return cast("T", await self._ask(Job(verb, args, kwargs, self._loop.create_future())))
 
     write_guarded = write  # One writer at a time needs no guards.
 
+    async def write_soon(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return cast("T", await self._ask(Job(verb, args, kwargs, self._loop.create_future(), soon=True)))
+
+    def _ask(self, job: Job) -> "asyncio.Future[Any]":
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        self._waiting.put(job)
+        return job.answer
+
     def _write_until_closed(self) -> None:
         tx = SqliteTx(self._writing, self._statements, self._heads)
-        open_ = True
-        while open_:
-            batch = [self._waiting.get()]
-            try:
-                while len(batch) < MAX_BATCH:
-                    batch.append(self._waiting.get_nowait())
-            except Empty:
-                pass
-            open_ = None not in batch
-            jobs = [job for job in batch if job is not None and not job.answer.cancelled()]
-            if jobs:
-                outcomes = self._commit_together(tx, jobs)
-                self._loop.call_soon_threadsafe(self._answer, jobs, outcomes)
-                del outcomes
-            del batch, jobs  # Or the rows of a large upload would stay in memory until the next verb comes.
+        while self._waiting.wait():
+            self._write_some(tx)  # It keeps nothing: rows of a large upload would stay in memory until the next verb.
 
-    def _commit_together(self, tx: SqliteTx, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]]:
-        """Run the jobs in one transaction, each in its savepoint, and return after the commit."""
+    def _write_some(self, tx: SqliteTx) -> None:
+        """Run some jobs in one transaction, each in its savepoint, and have them answered after the commit."""
+        jobs: list[Job] = []
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             try:
                 outcomes = self._commit(tx, jobs)
                 if tx.heads:
                     self._heads.write(tx.heads.values())
-                return outcomes
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
         except StoreUnavailable as error:  # Of the heads.
-            return [(None, error) for _ in jobs]
+            outcomes = [(None, error)] * len(jobs)
         except (OSError, sqlite.Error) as error:  # The transaction as a whole is lost, for example on a full disk.
             lost = StoreUnavailable(str(error))
             lost.__cause__ = error
-            return [(None, lost) for _ in jobs]
+            jobs = jobs or list(self._waiting.batch())
+            outcomes = [(None, lost)] * len(jobs)
+        self._loop.call_soon_threadsafe(self._answer, jobs, outcomes)
 
-    def _commit(self, tx: SqliteTx, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]]:
+    def _commit(self, tx: SqliteTx, jobs: list[Job]) -> list[_Outcome]:
+        """Take jobs, each before it is run, and return their outcomes after the commit."""
         if self._writing.in_transaction:  # What the last one could not roll back.
             tx.execute("ROLLBACK")
         tx.execute("BEGIN IMMEDIATE")
+        outcomes: list[_Outcome] = []
         try:
-            tx.now, tx.heads = self._clock.now(), {}
-            outcomes = [self._run_in_savepoint(tx, job) for job in jobs]
+            tx.heads = {}
+            for job in self._waiting.batch():
+                jobs.append(job)
+                outcomes.append(self._run_in_savepoint(tx, job))
             tx.execute("COMMIT")
         except sqlite.Error:
             if self._writing.in_transaction:
@@ -288,9 +281,10 @@ class SqliteStore:
             raise
         return outcomes
 
-    def _run_in_savepoint(self, tx: SqliteTx, job: _Job) -> tuple[Any, BaseException | None]:
+    def _run_in_savepoint(self, tx: SqliteTx, job: Job) -> _Outcome:
         tx.execute("SAVEPOINT verb")
         heads = tx.heads.copy()
+        tx.now = self._clock.now()  # Those before it may have taken long.
         try:
             value = _drive(cast("Coroutine[Any, Any, Any]", job.verb(tx, *job.args, **job.kwargs)))
         except sqlite.OperationalError:
@@ -303,7 +297,7 @@ class SqliteStore:
         tx.execute("RELEASE verb")
         return value, None
 
-    def _answer(self, jobs: list[_Job], outcomes: list[tuple[Any, BaseException | None]]) -> None:
+    def _answer(self, jobs: list[Job], outcomes: list[_Outcome]) -> None:
         self._changes.add()
         for job, (value, error) in zip(jobs, outcomes, strict=True):
             if job.answer.done():
@@ -361,7 +355,7 @@ class SqliteStore:
         self._closed = True  # Before the last of the queue: behind it, a write would wait for ever.
         if self._watch:
             self._watch.cancel()
-        self._waiting.put(None)
+        self._waiting.close()
         await self._loop.run_in_executor(None, self._writer.join)
         self._scanners.shutdown()
         self._searchers.shutdown()

@@ -1,7 +1,9 @@
 """What is SQLite's own: its one writer, its file, and the clock that all processes on it share."""
 
 import asyncio
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from pysqlite3 import dbapi2 as sqlite
 
 from server.store.engine import StoreUnavailable, Tx
 from server.store.sqlite import CHECKPOINT_PAGES, SqliteStore, SqliteTx
+from server.store.waiting import BATCH_SECONDS
 from tests.store.names import ADD, add, names, now
 
 
@@ -25,6 +28,42 @@ async def test_a_verb_may_not_wait_for_anything_but_its_transaction(store: Sqlit
     with pytest.raises(RuntimeError, match="awaited something else"):
         await store.write(sleepy)
     assert await store.read(names) == []
+
+
+async def test_what_is_to_be_soon_does_not_wait_for_what_waited_before_it(store: SqliteStore) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def hold(tx: Tx) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    held = asyncio.ensure_future(store.write(hold))
+    assert await asyncio.to_thread(begun.wait, 10)
+    adding = [asyncio.ensure_future(store.write(add, str(number))) for number in range(50)]
+    seen = asyncio.ensure_future(store.write_soon(names))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await seen == []
+    await asyncio.gather(held, *adding)
+
+
+async def test_what_takes_long_is_committed_before_others_are_run_and_they_have_their_own_time(
+    store: SqliteStore, data: Path
+) -> None:
+    async def long(tx: Tx) -> int:
+        await add(tx, "long")
+        until = time.monotonic() + 2 * BATCH_SECONDS
+        while time.monotonic() < until:
+            pass
+        return tx.now
+
+    async def look(tx: Tx) -> tuple[int, list[str]]:
+        with closing(sqlite.connect(str(data / "taskhouse.db"))) as another:
+            return tx.now, [name for (name,) in another.execute("SELECT name FROM organizations")]
+
+    begun, (time_, seen) = await asyncio.gather(store.write(long), store.write(look))
+    assert seen == ["long"]
+    assert time_ >= begun + 2 * BATCH_SECONDS * 1_000_000
 
 
 async def test_a_full_disk_refuses_the_write_and_the_store_works_on_when_there_is_room(store: SqliteStore) -> None:

@@ -36,7 +36,7 @@ async def test_a_verb_that_raises_changes_nothing_and_those_beside_it_commit(sto
     assert await store.read(names) == sorted(f"good-{i}" for i in range(50))
 
 
-@pytest.mark.parametrize("how", ["write", "write_guarded"])
+@pytest.mark.parametrize("how", ["write", "write_guarded", "write_soon"])
 async def test_a_write_is_answered_only_when_another_connection_can_read_it(store, rows, how):
     await getattr(store, how)(add, "seen")
     assert await rows("SELECT name FROM organizations") == [("seen",)]

@@ -1,0 +1,82 @@
+"""What waits for the one writer of a process of the embedded engine, and what of it is committed together."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from server.store.engine import Verb
+
+MAX_BATCH = 100  # Verbs committed together.
+BATCH_SECONDS = 0.02  # After so long none is added: those that were run wait for the commit, and so do other processes.
+
+
+class Job(NamedTuple):
+    """A verb to be run, and where its outcome goes."""
+
+    verb: Verb[Any, Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    answer: "asyncio.Future[Any]"
+    soon: bool = False
+
+
+class Waiting:
+    """Jobs in the order in which they came, but those that are to be done soon first.
+
+    The event loop puts in and the writer's thread takes out.
+    """
+
+    def __init__(self) -> None:
+        self._arrivals: SimpleQueue[Job | None] = SimpleQueue()
+        self._soon: deque[Job] = deque()
+        self._rest: deque[Job] = deque()
+        self._closed = False
+
+    def put(self, job: Job) -> None:
+        """Add a job."""
+        self._arrivals.put(job)
+
+    def close(self) -> None:
+        """Let the writer end when it has done all."""
+        self._arrivals.put(None)
+
+    def wait(self) -> bool:
+        """Wait until there is a job, and say so; False once there will be none."""
+        if not self._soon and not self._rest and not self._closed:
+            self._sort(self._arrivals.get())
+        self._take_in()
+        return bool(self._soon or self._rest or not self._closed)
+
+    def batch(self) -> Iterator[Job]:
+        """Yield what to commit together: all that is to be soon, also if it comes meanwhile, before the rest.
+
+        Of the rest one is among it at least, so that nobody waits for ever.
+        """
+        until = time.monotonic() + BATCH_SECONDS
+        left_out = True
+        for _ in range(MAX_BATCH):
+            self._take_in()
+            if self._soon:
+                yield self._soon.popleft()
+            elif self._rest:
+                left_out = False
+                yield self._rest.popleft()
+            else:
+                return
+            if time.monotonic() >= until:
+                break
+        if left_out and self._rest:
+            yield self._rest.popleft()
+
+    def _take_in(self) -> None:
+        while not self._arrivals.empty():
+            self._sort(self._arrivals.get())
+
+    def _sort(self, job: Job | None) -> None:
+        if job is None:
+            self._closed = True
+        elif not job.answer.cancelled():
+            (self._soon if job.soon else self._rest).append(job)
