@@ -41,6 +41,17 @@ def test_a_rule_is_made_changed_and_deleted(admin: httpx.Client) -> None:
     assert admin.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("verb", ["accept", "decline", "cancel", "eraseUser"])
+def test_an_id_that_ends_as_other_paths_do_is_written_with_its_colon_escaped(admin: httpx.Client, verb: str) -> None:
+    made = admin.post("/v1/rules", json={"id": f"a:{verb}", "display_name": "Some rule"}).raise_for_status().json()
+    path = f"/v1/rules/a%3A{verb}"
+    assert admin.get(path).json() == made
+    asked = {"params": {"update_mask": "enabled"}, "json": {"enabled": False}}
+    assert admin.patch(path, **asked).json()["rule"]["enabled"] is False
+    assert admin.get(f"/v1/rules/a:{verb}").status_code == 404
+    assert admin.delete(path).status_code == 200
+
+
 def test_a_change_is_reviewed(house: House, admin: httpx.Client) -> None:
     admin.post("/v1/rules", json={"id": "r", "display_name": "Some rule"}).raise_for_status()
     assert admin.get("/v1/change-requests").json()["details"][0]["reason"] == "WORKFLOW_DISABLED"

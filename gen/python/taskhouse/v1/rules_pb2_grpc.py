@@ -79,7 +79,8 @@ class RuleServiceServicer:
     """
 
     def CreateRule(self, request, context):
-        """Creates a rule, or a copy of one.
+        """Creates a rule, or a copy of one. It takes no request id, as names are unique: a call that is repeated creates nothing
+        again. It is refused, with the rule's id in the metadata.
 
         Who: admin; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RULE_NOT_FOUND: the
         source), ALREADY_EXISTS (RULE_EXISTS, RULE_NAME_TAKEN).

@@ -41,7 +41,8 @@ class RuleServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RuleServiceAsyncStub: ...
     CreateRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.CreateRuleRequest, _rules_pb2.Rule]
-    """Creates a rule, or a copy of one.
+    """Creates a rule, or a copy of one. It takes no request id, as names are unique: a call that is repeated creates nothing
+    again. It is refused, with the rule's id in the metadata.
 
     Who: admin; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RULE_NOT_FOUND: the
     source), ALREADY_EXISTS (RULE_EXISTS, RULE_NAME_TAKEN).
@@ -83,7 +84,8 @@ class RuleServiceAsyncStub(RuleServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.CreateRuleRequest, _rules_pb2.Rule]  # type: ignore[assignment]
-    """Creates a rule, or a copy of one.
+    """Creates a rule, or a copy of one. It takes no request id, as names are unique: a call that is repeated creates nothing
+    again. It is refused, with the rule's id in the metadata.
 
     Who: admin; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RULE_NOT_FOUND: the
     source), ALREADY_EXISTS (RULE_EXISTS, RULE_NAME_TAKEN).
@@ -128,7 +130,8 @@ class RuleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.CreateRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rules_pb2.Rule, _abc.Awaitable[_rules_pb2.Rule]]:
-        """Creates a rule, or a copy of one.
+        """Creates a rule, or a copy of one. It takes no request id, as names are unique: a call that is repeated creates nothing
+        again. It is refused, with the rule's id in the metadata.
 
         Who: admin; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RULE_NOT_FOUND: the
         source), ALREADY_EXISTS (RULE_EXISTS, RULE_NAME_TAKEN).

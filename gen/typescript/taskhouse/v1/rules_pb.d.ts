@@ -18,15 +18,16 @@ export declare const file_taskhouse_v1_rules: GenFile;
  */
 export declare type Rule = Message<"taskhouse.v1.Rule"> & {
   /**
-   * Unique in its organization and never changed: 1 to 255 printable characters without "/" and "\", and neither "." nor
-   * "..".
+   * Unique in its organization and never changed: 1 to 255 printable characters without "/" and "\" and without blanks
+   * around them, and neither "." nor "..". In a path, write each ":" as "%3A": "/v1/rules/a:accept" is another path.
    *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * Unique in its organization: 3 to 255 characters, no control characters.
+   * Unique in its organization: 3 to 255 characters, not all of them blank, and none of them controls or invisible. Names
+   * that differ in blanks around them or in how characters are composed are the same.
    *
    * @generated from field: string display_name = 2;
    */
@@ -562,7 +563,8 @@ export declare const TargetOperatorSchema: GenEnum<TargetOperator>;
  */
 export declare const RuleService: GenService<{
   /**
-   * Creates a rule, or a copy of one.
+   * Creates a rule, or a copy of one. It takes no request id, as names are unique: a call that is repeated creates nothing
+   * again. It is refused, with the rule's id in the metadata.
    *
    * Who: admin; tokens with write access. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RULE_NOT_FOUND: the
    * source), ALREADY_EXISTS (RULE_EXISTS, RULE_NAME_TAKEN).
