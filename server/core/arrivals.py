@@ -6,7 +6,7 @@ from typing import NamedTuple
 import orjson
 
 from server.core.deliveries import CHUNK_BYTES, INLINE_BYTES, JSON, DeliveryState
-from server.core.errors import Refusal, TooLarge, invalid
+from server.core.errors import Refusal, ResultTooLarge, invalid
 from server.store import chunks
 from server.store import deliveries as store
 from server.store.deliveries import Kept, Settled
@@ -117,9 +117,9 @@ class Arrivals:
             *kept, content_type=content_type, filename=filename, available_time=self._now, rest=rest
         )
 
-    def _too_large(self, task_id: str) -> TooLarge:
+    def _too_large(self, task_id: str) -> ResultTooLarge:
         self._spoilt.append(task_id)
-        return TooLarge(self._max_bytes)
+        return ResultTooLarge(self._max_bytes)
 
 
 def as_bytes(histogram: str) -> Bytes:

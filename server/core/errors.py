@@ -93,6 +93,13 @@ class TooLarge(Refusal):
 
 
 @dataclass(eq=False)
+class ResultTooLarge(Refusal):
+    """The result is larger than the {max_bytes} bytes that it may have."""
+
+    max_bytes: int
+
+
+@dataclass(eq=False)
 class CredentialMissing(Refusal):
     """This call needs a credential."""
 

@@ -28,6 +28,7 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason]] = {
     errors.UndecodableRequest: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_UNDECODABLE_REQUEST),
     errors.PathFieldOverridden: (_Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PATH_FIELD_OVERRIDDEN),
     errors.TooLarge: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_LARGE),
+    errors.ResultTooLarge: (_Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_LARGE),
     errors.CredentialMissing: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),
     errors.CredentialUnknown: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),
     errors.TwoCredentials: (_Code.UNAUTHENTICATED, ErrorReason.ERROR_REASON_NOT_AUTHENTICATED),

@@ -11,7 +11,16 @@ from google.protobuf.duration_pb2 import Duration
 from server.core import reports, work
 from server.core.arrivals import MAX_RESULT_BYTES, Bytes, Chunk
 from server.core.deliveries import CHUNK_BYTES
-from server.core.errors import Fault, InvalidFields, LeaseEnded, ProtocolBroken, Refusal, Stopping, TooLarge, invalid
+from server.core.errors import (
+    Fault,
+    InvalidFields,
+    LeaseEnded,
+    ProtocolBroken,
+    Refusal,
+    ResultTooLarge,
+    Stopping,
+    invalid,
+)
 from server.core.reports import Answers, Ending, Failure, Heard, Publication, Report
 from server.core.results import MAX_CONTENT_BYTES, Histogram
 from server.core.tasks import is_slug
@@ -286,7 +295,7 @@ def _publication(publication: pb.Publication) -> Publication | Refusal:
         return invalid("publication.histogram", fault)
     content = histogram.to_json()
     if len(content.encode()) > MAX_CONTENT_BYTES:
-        return TooLarge(MAX_CONTENT_BYTES)
+        return ResultTooLarge(MAX_CONTENT_BYTES)
     return Publication(publication.number, content)
 
 

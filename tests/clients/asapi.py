@@ -34,7 +34,7 @@ class Client:
     """Calls with a token."""
 
     def __init__(self, url: str, token: Token, *, verify: SSLContext | bool = True) -> None:
-        self.id = token.id
+        self.id, self.url = token.id, url
         self.headers = {"authorization": f"Token {token.secret}"}
         self.http = httpx.Client(base_url=url, headers=self.headers, timeout=60, verify=verify, trust_env=False)
 
@@ -53,12 +53,12 @@ class Client:
     def status(self, task_id: str) -> dict:
         return self.http.post("/task-status/", data={"task_ids": task_id}).raise_for_status().json()[task_id]
 
-    def wait_for(self, task_id: str, **wanted: object) -> dict:
+    def wait_for(self, task_id: str, *, pause: float = 0.02, **wanted: object) -> dict:
         """Return the task's status once it has this in it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not wanted.items() <= (status := self.status(task_id)).items():
             assert time.monotonic() < deadline, f"{status} is not {wanted}"
-            time.sleep(0.02)
+            time.sleep(pause)
         return status
 
     def published(self, a: str, **more: str) -> str:

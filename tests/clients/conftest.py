@@ -14,6 +14,7 @@ import pytest
 from tests import declared
 from tests.bench.house import COMMAND, House, running
 
+MAX_RESULT_MB = 51
 DATASETS = """\
 datasets:
   - name: heights
@@ -38,10 +39,12 @@ def publish(task):
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A house of two server processes with the organizations `acme` and `other`, each with the dataset `heights`."""
     folder = tmp_path_factory.mktemp("house")
+    (folder / "data").mkdir(mode=0o700)
+    settings: dict[str, object] = {"max_result_mb": MAX_RESULT_MB}
     if request.param == "postgresql":
-        (folder / "data").mkdir(mode=0o700)
-        url = request.getfixturevalue("postgres").fresh().url
-        (folder / "data" / "config.toml").write_text(f"database = {json.dumps(url)}\n")
+        settings["database"] = request.getfixturevalue("postgres").fresh().url
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
+    (folder / "data" / "config.toml").write_text("".join(lines))
     with running(folder / "data", "--processes", "2") as started:
         started.run("catalogue", "apply", declared.write(folder))
         (folder / "datasets.yaml").write_text(DATASETS)

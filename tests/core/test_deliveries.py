@@ -177,7 +177,7 @@ async def test_a_result_that_is_too_large_cannot_be_stored(store, rows):
     said = [Report(lease, Chunk(1, WHOLE)), Report(lease, result(b"abc", 1))]
     heard = [Heard(worker.session, said, {})]
     [answers] = await store.write_guarded(reports.report, heard=heard, max_bytes=CHUNK_BYTES + 2)
-    assert [type(one).__name__ for one in answers] == ["NoneType", "TooLarge"]
+    assert [type(one).__name__ for one in answers] == ["NoneType", "ResultTooLarge"]
     found = await status(store, caller, asked.id)
     assert (found.state, found.unstorable, found.failed) == (TaskState.FAILED, 1, 1)
     await removed(store, rows)
