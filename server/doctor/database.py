@@ -19,7 +19,6 @@ from server.store.engine import SchemaMismatch, Store, StoreUnavailable
 from server.store.opening import open_store
 from server.store.sqlite import FLOOR
 
-POSTGRES_FLOOR = 14  # Older ones get no fixes any more.
 CLOCK_SECONDS = 5.0  # By more than this two clocks differ.
 SECOND = retention.SECOND
 LATE = 10  # periods that a sweep may be late
@@ -58,7 +57,7 @@ async def check_database(settings: Settings, *, runs: bool) -> list[Finding]:
     try:
         store = await open_store(settings.database)
         try:
-            version = await _postgres_version(settings)
+            engine = await _engine(settings)
             seen = await _look(store, policy)
         finally:
             await store.close()
@@ -66,7 +65,7 @@ async def check_database(settings: Settings, *, runs: bool) -> list[Finding]:
         return [_unavailable(settings, error)]
     checked, state, due = seen
     return [
-        *version,
+        *engine,
         *_clock(checked),
         *_work(checked, settings, runs=runs),
         *_expiring(checked),
@@ -90,18 +89,12 @@ def _unavailable(settings: Settings, error: StoreUnavailable) -> Finding:
     return Finding("database", str(error), "nothing of the house works without it", remedy)
 
 
-async def _postgres_version(settings: Settings) -> list[Finding]:
+async def _engine(settings: Settings) -> list[Finding]:
     if isinstance(settings.database, Path):
         return []
-    from server.store.postgres import connect
+    from server.doctor.postgresql import check_postgres  # Here, as a house on SQLite can do without the driver.
 
-    connection = await connect(settings.database)
-    found = connection.get_server_version()
-    await connection.close()
-    if found.major >= POSTGRES_FLOOR:
-        return [Finding("versions", f"PostgreSQL {found.major}.{found.minor}")]
-    what = f"PostgreSQL {found.major}.{found.minor}, at least {POSTGRES_FLOOR} is needed"
-    return [Finding("versions", what, "older ones get no fixes", "upgrade the server, with `pg_upgrade`")]
+    return await check_postgres(settings.database, processes=settings.processes)
 
 
 def _clock(seen: Checkup) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ def test_a_new_database_server_s_database_is_made_ready_by_one_command(taskhouse
     "url",
     ["mysql://u:secret@h/db", "postgresql://h", "postgresql://u:sec/ret@h/db", "postgresql://u:secret@h:x/db",
      "postgresql://u:secret@h/db#x", "postgresql://u:secret@h/a/b", "postgresql://[u:secret@h/db", "secret",
-     "postgresql://u:secret@h/\ndb"],
+     "postgresql://u:secret@h/\ndb", "postgresql://u:secret@..x/db", f"postgresql://u:secret@{'h' * 70}/db"],
 )  # fmt: skip
 def test_a_url_that_is_none_is_told_without_any_of_it(taskhouse, url):
     assert taskhouse("db", "check", "--database", url).told == f"database: {URL}"
@@ -48,6 +48,8 @@ def test_a_database_that_cannot_be_used_is_told_in_one_line_without_its_password
         ("postgresql://u:wr%40ng@taskhouse.invalid/db", "not known"),
         ("postgresql://u:wr%40ng@/db?host=/nowhere", "No such file or directory"),
         ("postgresql://u:wr%40ng@h/db?sslmode=wrong%40", "there is something in the URL that is not understood"),
+        ("postgresql://u:wr%40ng@h/db?sslmode=verify-full&sslrootcert=/nowhere", "`sslrootcert`"),
+        ("postgresql://u:wr%40ng@h/db?sslmode=verify-full", "name one that is there by `sslrootcert`"),
     ):
         for command in (("db", "check"), ("orgs", "list"), ("serve",), ("up", "--http", "127.0.0.1:1")):
             line = taskhouse(*command, "--database", url.format(folder)).told

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from server.doctor import database as doctor_database
+from server.doctor import postgresql
 from server.store.address import PostgresAddress
 from tests.bench.house import free_port
 from tests.databases import Postgres
@@ -18,9 +19,23 @@ def test_an_sqlite_that_is_too_old_is_told(doctor, monkeypatch):
 
 
 def test_a_postgresql_that_is_too_old_is_told(doctor, postgres: Postgres, monkeypatch):
-    monkeypatch.setattr(doctor_database, "POSTGRES_FLOOR", 99)
+    monkeypatch.setattr(postgresql, "FLOOR", 99)
     line = doctor.wrong("versions", "--database", postgres.wiped().url)
     assert "at least 99 is needed" in line
+
+
+def test_a_postgresql_with_too_few_connections_for_its_servers_is_told(doctor, postgres: Postgres, monkeypatch):
+    monkeypatch.setenv("TASKHOUSE_PROCESSES", "60")
+    line = doctor.wrong("connections", "--database", postgres.wiped().url)
+    assert "each server process may open 21" in line
+    assert "max_connections" in line
+
+
+def test_a_database_across_a_network_that_is_not_sure_of_its_server_is_told():
+    [finding] = postgresql._transport(PostgresAddress.parse("postgresql://u:secret@db.example/taskhouse"))
+    assert "sslmode=verify-full" in finding.remedy
+    assert "secret" not in finding.what
+    assert not list(postgresql._transport(PostgresAddress.parse("postgresql://u@127.0.0.1/taskhouse")))
 
 
 @pytest.mark.parametrize(("revision", "told"), [("0001", "taskhouse db upgrade"), ("9999", "newer taskhouse")])

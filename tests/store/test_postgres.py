@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -139,7 +140,7 @@ async def test_a_connection_that_is_lost_is_told_at_once_and_followed_by_another
 
 async def test_a_commit_whose_outcome_is_unknown_is_not_tried_again(postgres):
     address = postgres.fresh(template="template")
-    postgres.run(DIE_AT_COMMIT, database=address.text.rpartition("/")[2])
+    postgres.run(DIE_AT_COMMIT, database=urlsplit(address.url).path[1:])
     store = await open_store(address)
     runs = []
 
@@ -234,8 +235,9 @@ async def test_who_waits_too_long_for_a_lock_or_a_connection_is_told(address, mo
         await asyncio.wait_for(store.write(add, "late"), 5)
     holding.append(asyncio.ensure_future(store.write(hold, lock=False)))
     await until(lambda: len(held) == 2)
-    with pytest.raises(StoreUnavailable, match="no answer in time"):
+    with pytest.raises(StoreUnavailable, match=r"all 2 connections to .* are in use") as told:
         await asyncio.wait_for(store.write(add, "late"), 5)
+    assert "its URL" not in told.value.remedy  # The database is well.
     enough.set()
     await asyncio.gather(*holding)
     assert await store.write(add, "next") == "next"
