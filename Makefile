@@ -43,11 +43,11 @@ node: setup ## Run the Node client of tests/clients/node against a house of its 
 	@cd tests/clients/node && npm ci --silent --no-audit --no-fund && npm run --silent check
 	@$(BIN)/python -m tests.clients.node
 
-bench: setup ## Measure, in interleaved runs, what README's figures claim
-	@$(BIN)/python -m tests.bench
+bench: setup ## Measure, in interleaved runs, what README's figures claim, about half an hour (ONLY=rules: one of them)
+	@$(BIN)/python -m tests.bench $(ONLY)
 
 bench-work: setup ## Measure work beside Graphile Worker and Procrastinate, on one PostgreSQL (needs npm)
-	@$(BIN)/python -m tests.bench.work
+	@$(BIN)/python -m tests.bench work
 
 requirements: setup ## Pin the newest versions of what pyproject.toml names (needs pip-tools)
 	@$(BIN)/pip install -q pip-tools

@@ -1,15 +1,14 @@
 """A 10 MB bulk_insert, one row a user, through the edge, against orjson.loads plus raw executemany of its rows."""
 
-import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import orjson
-from pysqlite3 import dbapi2 as sqlite
 
-from tests.bench.house import COMMAND, House, resident_mb, running
+from tests.bench.house import House, durable, resident_mb, running
+from tests.bench.table import compared, row
 
 PAIRS = 7
 DATASETS = "datasets:\n  - name: heights\n    columns:\n      - {name: height, type: float, nullable: false}\n"
@@ -28,10 +27,7 @@ def body_of_ten_megabytes() -> bytes:
 
 def raw_seconds(body: bytes, folder: Path) -> float:
     """Return the time of the least that any implementation has to do."""
-    path = Path(tempfile.mkdtemp(dir=folder)) / "raw.db"
-    connection = sqlite.connect(str(path), isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+    connection = durable(Path(tempfile.mkdtemp(dir=folder)) / "raw.db")
     connection.execute("CREATE TABLE heights (id INTEGER PRIMARY KEY, user TEXT NOT NULL, height REAL NOT NULL)")
     began = time.perf_counter()
     users = orjson.loads(body)
@@ -66,17 +62,12 @@ def measure(folder: Path) -> None:
     datasets.write_text(DATASETS)
     with running() as house:
         house.run("orgs", "create", "bench")
-        house.run("datasets", "apply", str(datasets), "--org", "bench")
-        subprocess.run([COMMAND, "keys", "issue", "--org", "bench", "--kind", "upload_any", "--out", key, "--data",
-                        house.data], check=True, capture_output=True)  # fmt: skip
+        house.run("datasets", "apply", datasets, "--org", "bench")
+        house.run("keys", "issue", "--org", "bench", "--kind", "upload_any", "--out", key)
         upload_seconds(house, key, body)
         pairs = [(upload_seconds(house, key, body), raw_seconds(content, folder)) for _ in range(PAIRS)]
-        ratios = sorted(a / b for a, b in pairs)
-        print(
-            f"bulk_insert of {len(content) / 1e6:.1f} MB: {statistics.median(a for a, _ in pairs):.2f} s;"
-            f" orjson.loads + executemany: {statistics.median(b for _, b in pairs):.2f} s;"
-            f" ratio median {statistics.median(ratios):.2f} (min {ratios[0]:.2f}, max {ratios[-1]:.2f}), limit 2.5"
-        )
+        what = f"`bulk_insert` of {len(content) / 1e6:.1f} MB"
+        compared(what, pairs, "{:.2f} s", beside="`orjson.loads` and `executemany`", aim="2.5")
         time.sleep(2)  # The last upload's memory goes back a second after it.
         for pid in house.processes()["server"]:
-            print(f"server process: {resident_mb(pid):.0f} MB resident, limit 120")
+            row("server process after these", f"{resident_mb(pid):.0f} MB resident", aim="120 MB")

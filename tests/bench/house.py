@@ -1,4 +1,4 @@
-"""A real house in a temporary folder, and what its processes cost."""
+"""A real house in a temporary folder, its workers, and what its processes cost."""
 
 import json
 import os
@@ -8,11 +8,16 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+
+from pysqlite3 import dbapi2 as sqlite
+
+from server.cli.main import run
+from tests import declared
 
 COMMAND = Path(sys.executable).with_name("taskhouse")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -28,11 +33,29 @@ class House:
     pid: int
 
     def run(self, *arguments: str | Path) -> list[dict[str, object]]:
-        """Run a taskhouse command on this house and return its --json lines."""
-        done = subprocess.run(
-            [COMMAND, *arguments, "--data", self.data, "--json"], check=True, capture_output=True, text=True
-        )
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        """Run a taskhouse command on this house and return its --json lines.
+
+        In this process: one of its own takes a second to start.
+        """
+        out, err = StringIO(), StringIO()
+        before = os.umask(0o077)
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                code = run([*map(str, arguments), "--data", str(self.data), "--json"])
+        finally:
+            os.umask(before)
+        if code:
+            raise RuntimeError(f"{arguments}: {err.getvalue()}")
+        return [json.loads(line) for line in out.getvalue().splitlines()]
+
+    def prepare(self, folder: Path) -> None:
+        """Make the organization "bench", and declare what tests may ask workers for in a file of the folder."""
+        self.run("catalogue", "apply", declared.write(folder))
+        self.run("orgs", "create", "bench")
+
+    def token(self, api: str, *options: str) -> str:
+        """Make a token of the organization "bench" and return it."""
+        return str(self.run("tokens", "create", "--org", "bench", "--api", api, *options)[0]["token"])
 
     def processes(self) -> dict[str, list[int]]:
         """Return the pids of the house's children: {"server": [...], "worker": [...], "edge": [...]}."""
@@ -69,6 +92,14 @@ def resident_mb(pid: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
+def durable(database: Path) -> sqlite.Connection:
+    """Open an SQLite file as the house does: what is committed is on the disk."""
+    connection = sqlite.connect(str(database), isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
@@ -76,12 +107,34 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def kit(module: str, folder: Path, *options: str | Path) -> list[str | Path]:
+    """Return the command of a worker of this module, whose text is put into the folder; it is to be run there."""
+    (folder / "bench_worker.py").write_text(module)
+    return [COMMAND, "work", "--module", "bench_worker:worker", *options]
+
+
 @contextmanager
-def running(data: Path | None = None, *options: str) -> Iterator[House]:
-    """Run a house until the block ends."""
+def working(command: Sequence[str | Path], folder: Path) -> Iterator[int]:
+    """Run a worker in a folder until the block ends, and give its pid. It is ready when the block begins."""
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=quiet, text=True) as worker:
+        try:
+            if worker.stdout.readline() != "worker ready\n":
+                raise RuntimeError(f"no worker: {command}")
+            yield worker.pid
+        finally:
+            worker.kill()
+
+
+@contextmanager
+def running(data: Path | None = None, *options: str, database: str | None = None) -> Iterator[House]:
+    """Run a house until the block ends: on SQLite, unless the URL of another database is given."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = data or Path(temporary) / "data"
         http, https = free_port(), free_port()
+        if database:
+            folder.mkdir(mode=0o700, parents=True)
+            (folder / "config.toml").write_text(f"database = {json.dumps(database)}\n")
         arguments = ["up", "--data", folder, "--http", f"127.0.0.1:{http}", "--https", f"127.0.0.1:{https}", *options]
         with (Path(temporary) / "log").open("w") as log:
             process = subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=log, text=True)
@@ -94,10 +147,3 @@ def running(data: Path | None = None, *options: str) -> Iterator[House]:
                 process.terminate()
                 process.wait(60)
                 process.stdout.close()
-
-
-def start_seconds(data: Path) -> float:
-    """Return how long a house takes from the command to its ready line."""
-    began = time.perf_counter()
-    with running(data):
-        return time.perf_counter() - began

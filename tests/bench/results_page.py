@@ -4,16 +4,14 @@ Asked in four ways: with 2 buckets a result, as the documented page has, and wit
 script that polls does, and more pages than a server keeps, so that each is read and made anew.
 """
 
-import statistics
-import subprocess
 import time
 from pathlib import Path
 
 import httpx
 
-from tests import declared
-from tests.bench.house import COMMAND, House, resident_mb, running
+from tests.bench.house import House, kit, resident_mb, running, working
 from tests.bench.load import hammer, request_of
+from tests.bench.table import compared, row
 
 CONNECTIONS, EACH, PAIRS = 16, 150, 7
 TASKS = 160  # of three pages each
@@ -34,18 +32,13 @@ def publish(task):
 
 def published(house: House, folder: Path) -> tuple[dict[int, list[str]], Path]:
     """Return tasks with 30 published histograms each, by their number of buckets, and the key that may read them."""
-    (folder / "bench_worker.py").write_text(MODULE)
-    house.run("catalogue", "apply", declared.write(folder))
-    house.run("orgs", "create", "bench")
+    house.prepare(folder)
     key = folder / "web.pem"
     house.run("keys", "issue", "--org", "bench", "--kind", "web_api", "--out", key)
-    token = house.run("tokens", "create", "--org", "bench", "--api", "grpc", "--access", "write")[0]["token"]
-    headers = {"authorization": f"Bearer {token}"}
-    worker = subprocess.Popen(
-        [COMMAND, "work", "--module", "bench_worker:worker", "--data", house.data],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    with httpx.Client(base_url=f"http://127.0.0.1:{house.http[1]}", headers=headers) as client:
+    headers = {"authorization": f"Bearer {house.token('grpc', '--access', 'write')}"}
+    worker = kit(MODULE, folder, "--data", house.data)
+    address = f"http://127.0.0.1:{house.http[1]}"
+    with working(worker, folder), httpx.Client(base_url=address, headers=headers) as client:
         tasks = {
             buckets: [
                 client.post(
@@ -62,8 +55,6 @@ def published(house: House, folder: Path) -> tuple[dict[int, list[str]], Path]:
                 if time.monotonic() > deadline:
                     raise RuntimeError("the worker did not publish")
                 time.sleep(0.05)
-    worker.terminate()
-    worker.wait()
     return tasks, key
 
 
@@ -88,14 +79,7 @@ def measure(folder: Path) -> None:
             for name, requests in (("one page again", pages[:1]), ("ever new pages", pages)):
                 cost(requests), cost(empty)
                 pairs = [(cost(requests), cost(empty)) for _ in range(PAIRS)]
-                ratios = sorted(a / b for a, b in pairs)
-                print(
-                    f"results page, {buckets} buckets a result, {name}:"
-                    f" {statistics.median(a for a, _ in pairs):.0f} us CPU a call;"
-                    f" empty rpc {statistics.median(b for _, b in pairs):.0f} us;"
-                    f" ratio median {statistics.median(ratios):.2f} (min {ratios[0]:.2f}, max {ratios[-1]:.2f}),"
-                    " limit 1.5",
-                    flush=True,
-                )
+                what = f"results page, {buckets} buckets a result, {name}"
+                compared(what, pairs, "{:.0f} us CPU a call", beside="an empty rpc", aim="1.5")
         for pid in house.processes()["server"]:
-            print(f"server process: {resident_mb(pid):.0f} MB resident, limit 120", flush=True)
+            row("server process after these", f"{resident_mb(pid):.0f} MB resident", aim="120 MB")

@@ -3,9 +3,6 @@
 import asyncio
 import hashlib
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +12,13 @@ import orjson
 from server.core import accounts, credentials, organizations
 from server.core.caller import Caller, Role
 from server.store.opening import open_store
-from tests import declared
-from tests.bench.house import COMMAND, House, cpu_seconds, resident_mb, running
+from tests.bench.house import House, cpu_seconds, kit, resident_mb, running, working
+from tests.bench.load import asking, request_of
+from tests.bench.table import row
 
-IDLE, IDLE_SECONDS = 1000, 10
+IDLE, IDLE_SECONDS, SETTLE_SECONDS = 1000, 15, 2
 LISTENERS, RATE, SECONDS = 100, 200, 10
+CONNECTIONS = 8
 HOUSE = Caller("bench", Role.OPERATOR, None, "", "")
 MODULE = """
 import time
@@ -86,63 +85,63 @@ async def listening(house: House, listeners: list[Listener]) -> list["asyncio.Ta
 
 async def submit(house: House, listeners: list[Listener]) -> None:
     """Submit tasks at the rate, for all listeners in turn, over a few connections."""
-    connections = [await asyncio.open_connection(*house.http) for _ in range(8)]
     began = time.monotonic()
-    form = "service=icloud&action=fetch-data&account=bench"
 
-    async def one(number: int) -> None:
-        reader, writer = connections[number]
-        for task in range(number, RATE * SECONDS, len(connections)):
-            await asyncio.sleep(began + task / RATE - time.monotonic())
-            token = listeners[task % len(listeners)].token
-            writer.write(
-                f"POST /submit-task/ HTTP/1.1\r\nhost: bench\r\nauthorization: Token {token}\r\n"
-                f"content-type: application/x-www-form-urlencoded\r\ncontent-length: {len(form)}\r\n\r\n{form}".encode()
-            )
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
-            await reader.readexactly(int(length.split(b":")[1]))
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(head.decode())
+    async def some(first: int) -> None:
+        async with asking(house.http) as ask:
+            for task in range(first, RATE * SECONDS, CONNECTIONS):
+                await asyncio.sleep(began + task / RATE - time.monotonic())
+                await ask(submission(listeners[task % len(listeners)].token))
 
-    await asyncio.gather(*map(one, range(len(connections))))
+    await asyncio.gather(*map(some, range(CONNECTIONS)))
 
 
-async def measure(house: House, folder: Path) -> None:
+def submission(token: str) -> bytes:
+    """Return the request that submits a task."""
+    headers = (f"authorization: Token {token}", "content-type: application/x-www-form-urlencoded")
+    return request_of("POST", "/submit-task/", headers=headers, body=b"service=icloud&action=fetch-data&account=bench")
+
+
+async def idle_cpu(server: int) -> float:
+    """Return what share of a CPU a process takes."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    before = cpu_seconds(server)
+    await asyncio.sleep(IDLE_SECONDS)
+    return (cpu_seconds(server) - before) / IDLE_SECONDS
+
+
+async def measured(house: House, folder: Path) -> None:
     """Print what listeners cost, and the ages of results."""
     [server] = house.processes()["server"]
     listeners = await tokens(house, IDLE)
-    before = resident_mb(server)
+    without, before = await idle_cpu(server), resident_mb(server)
     streams = await listening(house, listeners)
-    await asyncio.sleep(2)
-    memory, cpu = resident_mb(server) - before, cpu_seconds(server)
-    await asyncio.sleep(IDLE_SECONDS)
-    cpu = (cpu_seconds(server) - cpu) / IDLE_SECONDS
-    print(f"{IDLE} idle listeners: {memory * 1024 / IDLE:.0f} KB each, {cpu * 100:.1f} % of a CPU together")
+    cpu, memory = await idle_cpu(server), resident_mb(server) - before
+    what = f"{IDLE:,} idle listeners on one server process"
+    row(what, f"{memory * 1024 / IDLE:.0f} KB each", aim="60 KB")
+    beside = f"{without * 100:.1f} % of a CPU"
+    row(what, f"{cpu * 100:.1f} % of a CPU", beside="without listeners", there=beside, aim="no measurable CPU")
     for stream in streams[LISTENERS:]:
         stream.cancel()
     await asyncio.wait(streams[LISTENERS:])
-    (folder / "bench_streams.py").write_text(MODULE)
-    command = [COMMAND, "work", "--module", "bench_streams:worker", "--capacity", "100", "--data", house.data]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=sys.stderr) as worker:  # noqa: ASYNC220 - nothing else is to be done meanwhile.
-        await asyncio.to_thread(worker.stdout.readline)
+    with working(kit(MODULE, folder, "--capacity", "100", "--data", house.data), folder):
         await submit(house, listeners[:LISTENERS])
         wanted = RATE * SECONDS
         for _ in range(100):
             if sum(len(one.seconds) for one in listeners) >= wanted:
                 break
             await asyncio.sleep(0.1)
-        worker.kill()
     ages = sorted(age for one in listeners for age in one.seconds)
     p99 = ages[len(ages) * 99 // 100] * 1000
-    print(
-        f"{len(ages)} of {wanted} results at {RATE}/s to {LISTENERS} listeners: from publication to frame"
-        f" median {statistics.median(ages) * 1000:.0f} ms, p99 {p99:.0f} ms"
+    row(
+        f"{len(ages):,} of {wanted:,} results, {RATE}/s to {LISTENERS} listeners: from publication to frame",
+        f"p99 {p99:.0f} ms, median {statistics.median(ages) * 1000:.0f} ms",
+        aim="250 ms",
     )
 
 
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary, running() as running_house:
-        running_house.run("catalogue", "apply", declared.write(Path(temporary)))
-        running_house.run("orgs", "create", "bench")
-        asyncio.run(measure(running_house, Path(temporary)))
+def measure(folder: Path) -> None:
+    """Print what listeners cost, and the ages of results."""
+    with running() as house:
+        house.prepare(folder)
+        asyncio.run(measured(house, folder))

@@ -1,13 +1,10 @@
 """`/task-status/` with 10,000 ids through the edge, beside the same rows read by raw SQL and dumped by orjson.
 
-`python -m tests.bench.task_status` measures a house on SQLite. Each round asks once for each shape of the form, and
-reads the rows once; figures are medians of the rounds.
+The house is on SQLite. Each round asks once for each shape of the form, and reads the rows once.
 """
 
 import asyncio
 import http.client
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +17,11 @@ from server.core import accounts, credentials, tasks
 from server.core.caller import Caller
 from server.core.tasks import Retrieval, Wanted
 from server.store.opening import open_store
-from tests import declared
 from tests.bench.house import House, running
+from tests.bench.table import compared
 
 IDS = 10_000
 ROUNDS = 30
-LIMIT = 4
 ROWS = """
     SELECT tasks.id, tasks.state, tasks.retrieval, deliveries.state, failed, unstorable, retrieved
     FROM tasks LEFT JOIN deliveries ON task_id = tasks.id
@@ -62,24 +58,20 @@ def bodies(ids: list[str]) -> dict[str, str]:
     }
 
 
-def seconds(work: Callable[[], object]) -> float:
+def milliseconds(work: Callable[[], object]) -> float:
     """Return how long it takes."""
     began = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return (time.perf_counter() - began) * 1000
 
 
 def measure(folder: Path) -> None:
-    """Print the medians, and their ratios to raw SQL."""
+    """Print what each shape of the form takes."""
     with running(folder / "status") as house:
-        house.run("catalogue", "apply", declared.write(folder))
-        house.run("orgs", "create", "bench")
-        [made] = house.run("tokens", "create", "--org", "bench", "--api", "asapi", "--retrieval", "asstore")
-        ids, organization = asyncio.run(filled(house, str(made["token"])))
-        headers = {
-            "authorization": f"Token {made['token']}",
-            "content-type": "application/x-www-form-urlencoded",
-        }
+        house.prepare(folder)
+        token = house.token("asapi", "--retrieval", "asstore")
+        ids, organization = asyncio.run(filled(house, token))
+        headers = {"authorization": f"Token {token}", "content-type": "application/x-www-form-urlencoded"}
         connection = http.client.HTTPConnection(*house.http)
         database = sqlite.connect(str(house.data / "taskhouse.db"))
 
@@ -99,24 +91,13 @@ def measure(folder: Path) -> None:
             told = orjson.loads(ask(body))
             if list(told) != [*ids, "success"] or len({entry["status"] for entry in list(told.values())[:-1]}) != 2:
                 raise RuntimeError("the answer is not what was asked for")
-        times: dict[str, list[float]] = {"raw": []} | {shape: [] for shape in forms}
+        times: dict[str, list[tuple[float, float]]] = {shape: [] for shape in forms}
         for _ in range(ROUNDS):
-            times["raw"].append(seconds(raw))
+            rows = milliseconds(raw)
             for shape, body in forms.items():
-                times[shape].append(seconds(lambda body=body: ask(body)))
+                times[shape].append((milliseconds(lambda body=body: ask(body)), rows))
         connection.close()
         database.close()
-    rows = statistics.median(times.pop("raw"))
-    print(f"/task-status/ with {IDS} ids; the rows by raw SQL and orjson take {rows * 1000:.1f} ms")
-    for shape, taken in times.items():
-        median = statistics.median(taken)
-        print(
-            f"  {shape} ({len(forms[shape]) // 1000} KB): {median * 1000:.1f} ms, {median / rows:.1f} times,"
-            f" limit {LIMIT}",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        measure(Path(temporary))
+    for shape, pairs in times.items():
+        what = f"`/task-status/` with {IDS:,} ids, {shape} ({len(forms[shape]) // 1000} KB)"
+        compared(what, pairs, "{:.1f} ms", beside="raw SQL and orjson", aim="4")

