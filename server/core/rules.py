@@ -91,8 +91,8 @@ async def document(tx: Tx, *, caller: Caller, rule_id: str) -> str:
     return found.document
 
 
-async def documents(tx: Tx, *, caller: Caller, quickly: bool) -> list[str] | None:
-    """Return all rules as `Rule.document()` says them, in order of their ids.
+async def documents(tx: Tx, *, caller: Caller, quickly: bool) -> str | None:
+    """Return all rules as `Rule.document()` says them, in order of their ids, with commas between them.
 
     If quickly: None if there are so many that it would take long; then ask again by `store.scan`. Raises ListTooLong.
     """
@@ -104,7 +104,7 @@ async def documents(tx: Tx, *, caller: Caller, quickly: bool) -> list[str] | Non
         if quickly:
             return None
         raise ListTooLong
-    return [one.document for one in await store.documents(tx, organization_id=caller.tenant)]
+    return await store.documents(tx, organization_id=caller.tenant)
 
 
 # Writing

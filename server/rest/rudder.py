@@ -183,11 +183,11 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         found = await self._store.read(rules.documents, caller=caller, quickly=True)
         if found is None:
             found = await self._store.scan(rules.documents, caller=caller, quickly=False)
-        return rules_text(found or [])
+        return rules_text(found or "")
 
     async def _rule(self, call: Call, given: Parameters) -> str:
         del given
-        return rules_text([await self._store.read(rules.document, caller=current_caller(), rule_id=call.id)])
+        return rules_text(await self._store.read(rules.document, caller=current_caller(), rule_id=call.id))
 
     async def _create_rule(self, call: Call, given: Parameters) -> str:
         call.id = str(uuid.uuid4())
@@ -205,7 +205,7 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
             source_id=call.source,
             reason=remark.reason,
         )
-        return rules_text([rule.document()])
+        return rules_text(rule.document())
 
     async def _update_rule(self, call: Call, given: Parameters) -> str:
         wanted = given.rule()

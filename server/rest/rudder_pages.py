@@ -15,9 +15,9 @@ STATUSES = {
 """The states that a list of change requests can be asked for, by what they are asked for with."""
 
 
-def rules_text(documents: list[str]) -> str:
-    """Return rules, each as `Rule.document()` says it."""
-    return f'{{"rules":[{",".join(documents)}]}}'
+def rules_text(documents: str) -> str:
+    """Return rules, each as `Rule.document()` says it, with commas between them."""
+    return f'{{"rules":[{documents}]}}'
 
 
 def revision_text(revision: Revision) -> str:
@@ -25,7 +25,7 @@ def revision_text(revision: Revision) -> str:
     document = revision.wanted.document()
     if revision.change_request:
         document = f'{{"changeRequestId":"{revision.change_request.id}",{document[1:]}'
-    return rules_text([document])
+    return rules_text(document)
 
 
 def requests_text(requests: list[ChangeRequest]) -> str:
