@@ -67,7 +67,7 @@ async def listed(store, caller, *states, rule_id="", page_size=0):
     while True:
         page = await store.read(
             changes.page, caller=caller, states=frozenset(states or ChangeState), rule_id=rule_id,
-            page_size=page_size, page_token=token,
+            page_size=page_size, page_token=token, quickly=False,
         )  # fmt: skip
         pages.append([one.id for one in page.items])
         token = page.next_page_token
@@ -332,7 +332,8 @@ async def test_they_are_listed_by_state_and_by_rule(store, anna, rule):
     assert await listed(store, anna, PENDING, rule_id="s") == [[]]
     assert [one.id for one in await requests(store, anna)] == [2, 4, 5]
     for token in ("?", "eA", "OTIyMzM3MjAzNjg1NDc3NTgwOA"):
-        call = store.read(changes.page, caller=anna, states=OPEN, rule_id="", page_size=1, page_token=token)
+        asked = {"states": OPEN, "rule_id": "", "page_size": 1, "page_token": token}
+        call = store.read(changes.page, caller=anna, **asked, quickly=True)
         assert await faults_of(call) == ["page_token"]
 
 
@@ -347,3 +348,24 @@ async def test_pages_end_at_two_mebibytes_and_lists_are_read_at_leisure_if_they_
     monkeypatch.setattr(changes, "MAX_LISTED", 2)
     with pytest.raises(ListTooLong):
         await store.scan(changes.every, caller=anna, states=OPEN, quickly=False)
+
+
+@pytest.mark.parametrize("limit", ["QUICK_REQUESTS", "QUICK_REQUESTS_BYTES"])
+async def test_what_holds_up_the_event_loop_is_read_beside_it(store, anna, rule, monkeypatch, limit):
+    for name in ("aaa", "bbb", "ccc"):
+        await update(store, anna, display_name=name)
+    asked = {"caller": anna, "states": OPEN, "rule_id": "", "page_size": 0, "page_token": ""}
+    [whole] = [await store.read(changes.page, **asked, quickly=True)]
+    assert [one.id for one in whole.items] == [1, 2, 3] == [one.id for one in await requests(store, anna)]
+    monkeypatch.setattr(changes, limit, 2)
+    assert await requests(store, anna) is await store.read(changes.page, **asked, quickly=True) is None
+    assert await store.scan(changes.page, **asked, quickly=False) == whole
+    one = await store.read(changes.page, **{**asked, "page_size": 1}, quickly=limit == "QUICK_REQUESTS")
+    assert [each.id for each in one.items] == [1]
+
+
+async def test_a_list_of_more_than_a_hundred_does_not_hold_up_everybody(store, anna, rule):
+    for number in range(101):
+        assert len(await requests(store, anna)) == number
+        await update(store, anna, short_description=str(number))
+    assert await requests(store, anna) is None

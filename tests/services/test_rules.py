@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
-from server.core import organizations
+from server.core import changes, organizations
 from server.core.caller import Role
 from server.core.organizations import ReasonMode, Settings
 from taskhouse.v1 import changes_pb2, changes_pb2_grpc, rules_pb2_grpc
@@ -230,6 +230,18 @@ async def test_requests_are_listed_by_state_rule_and_page(rules, requests, store
     assert (first, await listed(page_size=1, page_token=more)) == ([1], ([2], ""))
     asked = changes_pb2.ListChangeRequestsRequest(states=[PENDING, 99])
     assert (await refused(requests.ListChangeRequests(asked, metadata=token)))[2] == ["states[1]"]
+
+
+async def test_a_list_is_the_same_beside_the_event_loop(rules, requests, store, token, monkeypatch):
+    await setting(store, workflow=True)
+    await rules.CreateRule(creating(id="r", display_name="Some rule"), metadata=token)
+    for name in ("aaa", "bbb", "ccc"):
+        await rules.UpdateRule(updating("display_name", display_name=name), metadata=token)
+    asked = changes_pb2.ListChangeRequestsRequest(page_size=2)
+    found = await requests.ListChangeRequests(asked, metadata=token)
+    monkeypatch.setattr(changes, "QUICK_REQUESTS", 1)
+    assert await requests.ListChangeRequests(asked, metadata=token) == found
+    assert [one.id for one in found.change_requests] == [1, 2]
 
 
 async def test_what_a_change_request_does_not_allow_has_its_status(rules, requests, store, token):
