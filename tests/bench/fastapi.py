@@ -1,7 +1,7 @@
 """FastAPI with SQLModel beside the house, on the same SQLite file, and what calls cost either of them.
 
 Sixteen keep-alive connections without TLS. The peer has two uvicorn workers and is called directly; the house is called
-through its edge.
+through its edge. The client has a part of the same cores; what it takes is told beside the rest.
 """
 
 import os
@@ -18,10 +18,12 @@ import httpx
 
 from tests.bench.house import cpu_seconds, free_port
 from tests.bench.load import hammer
+from tests.bench.table import NOTHING, row, spread
 
 CONNECTIONS, EACH = 16, 60
 PEERS = Path(__file__).parent / "peers"
 PACKAGES = ("fastapi", "uvicorn[standard]", "sqlmodel")
+WORKERS = "2"
 
 
 class Peer(NamedTuple):
@@ -45,7 +47,7 @@ def peer(folder: Path, database: Path, app: str) -> Iterator[Peer]:
         venv.create(environment, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
     port = free_port()
-    arguments = [python, "-m", "uvicorn", f"{app}:app", "--workers", "2", "--port", str(port), "--no-access-log"]
+    arguments = [python, "-m", "uvicorn", f"{app}:app", "--workers", WORKERS, "--port", str(port), "--no-access-log"]
     variables = os.environ | {"DATABASE_FILE": str(database)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(arguments, cwd=PEERS, env=variables, **quiet) as process:
@@ -68,28 +70,25 @@ class Cost(NamedTuple):
     """What a run of requests came to."""
 
     rate: float  # a second
-    cpu: float  # microseconds a request, of the servers
+    cpu: float  # microseconds a request, of the servers; of a house with its edge
+    client: float  # likewise, of the client
 
 
 def cost(address: tuple[str, int], requests: Sequence[bytes], used: Callable[[], float], *, each: int = EACH) -> Cost:
     """Send requests on all connections and return what they cost."""
-    before, began = used(), time.perf_counter()
+    before, own, began = used(), time.process_time(), time.perf_counter()
     hammer(address, None, requests, connections=CONNECTIONS, each=each)
-    seconds, number = time.perf_counter() - began, CONNECTIONS * each
-    return Cost(number / seconds, (used() - before) / number * 1e6)
+    seconds, client, number = time.perf_counter() - began, time.process_time() - own, CONNECTIONS * each
+    return Cost(number / seconds, (used() - before) / number * 1e6, client / number * 1e6)
 
 
-def told(name: str, pairs: Sequence[tuple[Cost, Cost]], limit: float | None) -> str:
-    """Say how two kinds of runs compare: rates, and CPU."""
-    rates = sorted(ours.rate / theirs.rate for ours, theirs in pairs)
-    cpus = sorted(theirs.cpu / ours.cpu for ours, theirs in pairs)
+def told(name: str, pairs: Sequence[tuple[Cost, Cost]], limit: float | None) -> None:
+    """Print how two kinds of runs compare: rates, and CPU."""
+    rates = spread([ours.rate / theirs.rate for ours, theirs in pairs], "{:.2f}")
+    cpu = statistics.median(theirs.cpu / ours.cpu for ours, theirs in pairs)
+    medians = (Cost(*map(statistics.median, zip(*costs, strict=True))) for costs in zip(*pairs, strict=True))
     ours, theirs = (
-        f"{statistics.median(each.rate for each in costs):.0f}/s,"
-        f" {statistics.median(each.cpu for each in costs):.0f} us CPU a call"
-        for costs in zip(*pairs, strict=True)
+        f"{one.rate:.0f}/s, {one.cpu:.0f} us CPU a call, the client's {one.client:.0f} us" for one in medians
     )
-    return (
-        f"{name}: {ours}; FastAPI {theirs}; ratio of rates median {statistics.median(rates):.2f}"
-        f" (min {rates[0]:.2f}, max {rates[-1]:.2f}), of CPU {statistics.median(cpus):.2f}"
-        f"{'' if limit is None else f', limit {limit}'}"
-    )
+    aim = NOTHING if limit is None else str(limit)
+    row(name, ours, beside="FastAPI with SQLModel", there=theirs, ratio=f"{rates}, by CPU {cpu:.2f}", aim=aim)

@@ -1,14 +1,12 @@
-"""`python -m tests.bench.rules`: the rudder API beside FastAPI with SQLModel on the same file.
+"""The rudder API beside FastAPI with SQLModel on the same file: two server processes, and two workers.
 
-Runs are interleaved, as fastapi.py says. An update and its event are one transaction, committed with fsync by both; 16
-writers change the rules of one organization, each to another name every time. The house's event is chained, and its
-log's head is on the disk, too, before the answer.
+Runs are interleaved, as fastapi.py says. Both give the same bytes. An update and its event are one transaction,
+committed with fsync by both; 16 writers change the rules of one organization, each to another name every time. The
+house's event is chained, and its log's head is on the disk, too, before the answer.
 """
 
 import itertools
 import sqlite3
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import httpx
 import orjson
 
-from tests.bench.fastapi import cost, peer, told
+from tests.bench.fastapi import WORKERS, Peer, cost, peer, told
 from tests.bench.house import House, running
 from tests.bench.load import request_of
 
@@ -72,17 +70,30 @@ def cases(ids: list[str], key: str) -> Iterator[tuple[str, float | None, Callabl
     yield "updates with their event, 16 writers", None, lambda: updates(ids, key)
 
 
+def compare(house: House, other: Peer, ids: list[str], token: str) -> None:
+    """See that both answer the same."""
+    with httpx.Client(headers={"x-api-token": token}) as client:
+        for path in ("rules", *(f"rules/{rule_id}" for rule_id in ids)):
+            ours, theirs = (
+                client.get(f"http://127.0.0.1:{port}/api/latest/{path}").raise_for_status().content
+                for _, port in (house.http, other.address)
+            )
+            if ours != theirs:
+                raise RuntimeError(f"the answers differ: {ours!r} {theirs!r}")
+
+
 def measure(folder: Path) -> None:
     """Print the rates of both."""
-    with running(None, *sys.argv[2:]) as house:
+    with running(None, "--processes", WORKERS) as house:
         house.run("orgs", "create", "bench")
-        token = house.run("tokens", "create", "--org", "bench", "--api", "rudder", "--name", "Robot")[0]["token"]
-        ids = fill(house, str(token))
+        token = house.token("rudder", "--name", "Robot")
+        ids = fill(house, token)
         database = house.data / "taskhouse.db"
         with sqlite3.connect(database) as connection:
             connection.execute(EVENTS)
         connection.close()
         with peer(folder, database, "fastapi_rules") as other:
+            compare(house, other, ids, token)
             for name, limit, requests in cases(ids, f"x-api-token: {token}"):
                 pairs = [
                     (
@@ -91,9 +102,4 @@ def measure(folder: Path) -> None:
                     )
                     for _ in range(PAIRS + 1)
                 ]
-                print(told(name, pairs[1:], limit), flush=True)
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        measure(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary))
+                told(name, pairs[1:], limit)

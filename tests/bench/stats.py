@@ -91,7 +91,7 @@ def against_fastapi(house: House, folder: Path, token: str) -> None:
                 (cost(house.http, requests, house.cpu_seconds), cost(other.address, requests, other.cpu_seconds))
                 for _ in range(PAIRS)
             ]
-            print(told(name, pairs, limit), flush=True)
+            told(name, pairs, limit)
 
 
 def write_against_raw(house: House, token: str, folder: Path) -> None:

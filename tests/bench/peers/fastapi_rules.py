@@ -74,11 +74,13 @@ Opened = Annotated[Session, Depends(session)]
 TOKEN = text(
     "SELECT organization_id, display_name FROM credentials"
     " WHERE digest = :digest AND kind IN ('rudder_read', 'rudder_write') AND revoke_time IS NULL"
+    " AND (expire_time IS NULL OR expire_time > :now)"
 )
 
 
 def account(opened: Opened, x_api_token: Annotated[str, Header()] = "") -> tuple[int, str]:
-    found = opened.execute(TOKEN, {"digest": hashlib.sha256(x_api_token.encode()).digest()}).first()
+    digest = hashlib.sha256(x_api_token.encode()).digest()
+    found = opened.execute(TOKEN, {"digest": digest, "now": time.time_ns() // 1000}).first()
     if found is None:
         raise HTTPException(401, "Unauthorized")
     return found[0], found[1]
