@@ -198,8 +198,9 @@ def graphile(postgres: Postgres, database: str) -> list[Peer]:
 def procrastinate(postgres: Postgres, database: str) -> list[Peer]:
     """Install Procrastinate, and return how to run it: as it is, and keeping results."""
     folder = PEERS / "procrastinate"
-    venv.create(folder / ".venv", with_pip=True)
     command: list[str | Path] = [folder / ".venv/bin/python", folder / "work.py"]
+    if not command[0].exists():
+        venv.create(folder / ".venv", with_pip=True)
     install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r"]
     subprocess.run([command[0], *install, folder / "requirements.txt"], check=True)
     return [
