@@ -5,7 +5,6 @@ import heapq
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +28,7 @@ from server.core import event_log, organizations
 from server.core import events as core
 from server.core.events import Event
 from server.services.events import event_to_proto
+from server.services.sealing import settle
 from server.services.verification import Verdict
 from server.services.verification import verify as verify_logs
 from server.settings import Settings
@@ -78,8 +78,7 @@ def verify(settings: Settings, *, as_json: bool) -> int:
     """
     need_house(settings)
     heads = Heads(settings.data)
-    is_sole = isinstance(settings.database, Path)
-    verdict = in_house(settings, lambda store: verify_logs(store, heads, is_sole=is_sole))
+    verdict = in_house(settings, lambda store: verify_logs(store, heads))
     if as_json:
         print_json(_items(verdict))
     else:
@@ -87,6 +86,8 @@ def verify(settings: Settings, *, as_json: bool) -> int:
             click.echo(_fault(**item))
         if verdict.is_good:
             click.echo(f"ok {verdict.events} events in {verdict.logs} logs, up to their last acknowledged ones")
+            for host, number in verdict.others.items():
+                click.echo(f"   {number} of them from the host {host}, which can verify them itself")
     return 0 if verdict.is_good else 1
 
 
@@ -96,17 +97,45 @@ def verify(settings: Settings, *, as_json: bool) -> int:
 @click.option("--reason", metavar="TEXT", required=True, help="Why the log was cut or rewritten.")
 @json_option
 def accept(settings: Settings, org: str | None, reason: str, *, house: bool, as_json: bool) -> None:
-    """Accept that a log was cut or rewritten, for example as a backup was restored; the log keeps who did and why."""
+    """Accept that a log was cut or rewritten, for example as a backup was restored; the log keeps who did and why.
+
+    With --house, also that the file of heads was changed or lost. Events that were changed or put in stay wrong.
+    """
     need_house(settings)
     owner = owner_of(org, house=house)
-    sequence = in_house(
-        settings,
-        lambda store: store.write(event_log.accept, caller=COMMAND_LINE, organization=owner, reason=reason),
-    )
+
+    async def accepted(store: Store) -> int:
+        await settle(store, Heads(settings.data))  # What is accepted is noted first.
+        return await store.write(event_log.accept, caller=COMMAND_LINE, organization=owner, reason=reason)
+
+    _print_recorded(owner, in_house(settings, accepted), as_json=as_json)
+
+
+@events.command()
+@house_options
+@click.argument("host")
+@click.option("--reason", metavar="TEXT", required=True, help="How you know the host.")
+@json_option
+def trust(settings: Settings, host: str, reason: str, *, as_json: bool) -> None:
+    """Name another HOST that records events in this house's database, so that `verify` here takes them as that host's.
+
+    Only that host can check its seals: run `verify` there as well.
+    """
+    need_house(settings)
+
+    async def trusted(store: Store) -> int:
+        sequence = await store.write(event_log.trust, caller=COMMAND_LINE, host=host, reason=reason)
+        await asyncio.to_thread(Heads(settings.data).trust, host)
+        return sequence
+
+    _print_recorded("", in_house(settings, trusted), as_json=as_json)
+
+
+def _print_recorded(organization: str, sequence: int, *, as_json: bool) -> None:
     if as_json:
-        print_json([{"organization": owner, "sequence": sequence}])
+        print_json([{"organization": organization, "sequence": sequence}])
     else:
-        print_facts({"organization": owner or OF_HOUSE, "event": str(sequence)})
+        print_facts({"organization": organization or OF_HOUSE, "event": str(sequence)})
 
 
 async def _print_new(store: Store, org: str | None, seen: dict[int, int], *, as_json: bool) -> None:

@@ -31,6 +31,7 @@ COMMAND_LINE = Caller("command-line", Role.OPERATOR, None, "", "", "command line
 _OPTIONS = {
     "organization.name": "NAME",
     "credential_id": "ID",
+    "host": "HOST",
     "kind": "--kind",
     "user": "--user",
     "display_name": "--name",

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,15 +12,18 @@ import uvloop
 
 from server.cli.house import house_options
 from server.cli.log_lines import LinesTogether
+from server.core.restarting import run_until
 from server.core.retention import Policy
 from server.identity.authority import Authority
-from server.services.sealing import settle
+from server.services.sealing import keep_settled, settle
 from server.settings import Settings
 from server.sockets import server_socket, sole_listener
 from server.store import migrate
 from server.store.heads import Heads
 from server.store.opening import open_store
 from server.wiring import build_server
+
+log = logging.getLogger("taskhouse.serve")
 
 MIB = 1024 * 1024
 READY = "server ready"
@@ -44,7 +48,8 @@ def serve(settings: Settings, socket: Path | None, number: int) -> None:
 
 async def _serve(settings: Settings, path: Path) -> None:
     store = await open_store(settings.database, settings.data)
-    await settle(store, Heads(settings.data), is_sole=isinstance(settings.database, Path))
+    heads = Heads(settings.data)
+    await settle(store, heads)
     authority = Authority.open(settings.data)
     server = build_server(
         store=store,
@@ -68,5 +73,7 @@ async def _serve(settings: Settings, path: Path) -> None:
     gc.collect()
     gc.freeze()  # What is there by now stays: looking at it again and again took a tenth of the CPU of large answers.
     print(READY, flush=True)
-    await stop.wait()
+    await run_until(
+        stop, partial(keep_settled, store, heads), name="holding the event logs against their heads", log=log
+    )
     await server.stop(settings.drain_seconds)

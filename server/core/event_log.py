@@ -1,5 +1,6 @@
 """Reading the event logs."""
 
+import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -10,11 +11,31 @@ from server.core.events import Event, Object, event_of, log_id_of, record
 from server.core.pages import Page, read_page, unknown_token
 from server.store import events as store
 from server.store.engine import Head, Tx
-from server.store.events import HOUSE, Log
+from server.store.events import HOUSE, End, Log, Span
 
 MAX_FILTER = 1000  # characters
 HOUSE_ITSELF = Caller("house", Role.OPERATOR, None, "", "", "house")
+ITSELF = Object("event_log", "")  # the house's log
 Told = dict[str, Any] | None
+
+
+class Standing(NamedTuple):
+    """Where a log stands, as its entry says and as its last event is; None: there is none."""
+
+    log_id: int
+    entry: Log | None
+    end: End | None
+
+    @property
+    def organization(self) -> str | None:
+        """The name of its organization."""
+        return self.entry and self.entry.organization
+
+    @property
+    def is_right(self) -> bool:
+        """Whether its entry says where it ends."""
+        said = self.entry and (self.entry.last_sequence, self.entry.digest)
+        return said == (self.end and (self.end.sequence, self.end.digest))
 
 
 class Filters(NamedTuple):
@@ -62,14 +83,48 @@ async def progress(tx: Tx, *, logs: Collection[int | None]) -> dict[int | None, 
     return {None if log_id == HOUSE else log_id: sequence for log_id, sequence in found}
 
 
-async def note(tx: Tx, *, log: int, action: str, about: str, before: Told = None, after: Told = None) -> Head:
-    """Record in a log, named by its id, what became of the log itself, and return its new head."""
-    owner = None if log == HOUSE else log
-    itself = Object("event_log", about)
-    await record(
-        tx, organization_id=owner, actor=HOUSE_ITSELF, action=action, object=itself, before=before, after=after
+async def standings(tx: Tx, *, logs: Collection[int]) -> list[Standing]:
+    """Return where the logs stand: all that have an entry, and these, by their ids."""
+    entries = {log.id: log for log in await store.logs(tx)}
+    known = sorted({*entries, *logs})
+    ends = {end.log_id: end for end in await store.ends(tx, known)}
+    return [Standing(log_id, entries.get(log_id), ends.get(log_id)) for log_id in known]
+
+
+async def set_right(tx: Tx, *, standing: Standing) -> bool:
+    """Have a log's entry say where the log ends, so that it can go on, and return whether it did not."""
+    return await store.set_right(tx, standing.log_id, genesis=chain.GENESIS)
+
+
+async def note_break(tx: Tx, *, standing: Standing, lost: Head) -> None:
+    """Record in a log that it was cut or rewritten: a head has lost its event."""
+    before = {"sequence": lost.sequence, "digest": lost.digest.hex()}
+    there = standing.end
+    after = {"sequence": there.sequence, "digest": there.digest.hex()} if there else {"sequence": 0, "digest": ""}
+    await _note(tx, standing, chain.BROKEN, before=before, after=after)
+
+
+async def note_unacknowledged(tx: Tx, *, standing: Standing, span: Span) -> None:
+    """Record in a log that some of its events were not acknowledged."""
+    await _note(tx, standing, chain.UNACKNOWLEDGED, after={"first": span.first, "last": span.last})
+
+
+async def note_fault(tx: Tx, *, standing: Standing, fault: str) -> None:
+    """Record in a log, the house's, that somebody else has changed the file of heads."""
+    await _note(tx, standing, chain.BROKEN, after={"heads": fault})
+
+
+async def trust(tx: Tx, *, caller: Caller, host: str, reason: str) -> int:
+    """Note in the house's log that another host records events of this house, and return the number of that event.
+
+    Raises InvalidFields (host, reason).
+    """
+    if not re.fullmatch("[0-9a-f]{16}", host):
+        raise invalid("host", "must be the name of a host, 16 of 0-9a-f, as `taskhouse events --json` tells it there")
+    _check_reason(reason, "how you know that host, for example that it serves the same database")
+    return await record(
+        tx, organization_id=None, actor=caller, action=chain.TRUSTED, object=ITSELF, after={"host": host}, reason=reason
     )
-    return tx.heads[log]
 
 
 async def accept(tx: Tx, *, caller: Caller, organization: str, reason: str) -> int:
@@ -77,12 +132,24 @@ async def accept(tx: Tx, *, caller: Caller, organization: str, reason: str) -> i
 
     Raises InvalidFields (reason), OrganizationNotFound.
     """
-    if not reason.strip():
-        raise invalid("reason", "must say why the log was cut or rewritten, for example that a backup was restored")
+    _check_reason(reason, "why the log was cut or rewritten, for example that a backup was restored")
     owner = await organizations.owner(tx, caller=caller, name=organization)
     about = Object("event_log", owner.name if owner else "")
     owner_id = owner and owner.id
     return await record(tx, organization_id=owner_id, actor=caller, action=chain.ACCEPTED, object=about, reason=reason)
+
+
+async def _note(tx: Tx, standing: Standing, action: str, *, before: Told = None, after: Told = None) -> None:
+    owner = None if standing.log_id == HOUSE else standing.log_id
+    itself = Object("event_log", standing.organization or "")
+    await record(
+        tx, organization_id=owner, actor=HOUSE_ITSELF, action=action, object=itself, before=before, after=after
+    )
+
+
+def _check_reason(reason: str, what: str) -> None:
+    if not reason.strip():
+        raise invalid("reason", f"must say {what}")
 
 
 def _given(filters: Filters) -> dict[str, Any]:

@@ -80,7 +80,8 @@ async def record(
     )
     digest = chain.digest_of(previous, content)
     await store.add(tx, store.Stored(*content, digest, tx.seal(digest)))
-    tx.heads[log_id] = Head(log_id, sequence, digest)
+    first = tx.heads[log_id].first if log_id in tx.heads else sequence
+    tx.heads[log_id] = Head(log_id, first, sequence, digest)
     return sequence
 
 

@@ -1,114 +1,138 @@
-"""Holds the event logs against their heads when a server starts, and notes in a log what became of it.
+"""Holds the event logs against their heads, when a server starts and then from time to time; notes what became of them.
 
-Events after a head were committed, but whoever asked for the change was not told, because the process or the machine
-died. They stay, as their change does. A head without its event means that the log was cut or rewritten, or that an
-older database was put in place. Service goes on and hides nothing: the log itself says from then on that this happened,
-and `events verify` calls it wrong until somebody accepts it.
+Events without a head were committed, but whoever asked for the change was not told, because the process or the machine
+died. They stay, as their change does. A head whose event is missing, or another, means that the log was cut or
+rewritten, or that an older database was put in place. Service goes on and hides nothing: the log itself says from then
+on that this happened, and `events verify` calls it wrong until somebody accepts it. So does the house's log if somebody
+else has changed the file of heads. Of the heads that were held against a log only its end is kept: the digest there
+stands for all before.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 
-from server.core import chain, event_log
+from server.core import event_log
+from server.core.event_log import Standing
 from server.store import events as store_
 from server.store.engine import Head, Store
-from server.store.events import Beyond, Log, Place
-from server.store.heads import Heads, HeadsBroken
+from server.store.events import HOUSE, End, Place, Span
+from server.store.heads import Heads
 
 log = logging.getLogger("taskhouse.events")
 
 GRACE_SECONDS = 2.0  # A head is written at once after its commit, unless its process has died.
 LOOK_SECONDS = 0.05
+SETTLE_SECONDS = 3600.0
+SETTLE_BYTES = 4 * 1024 * 1024  # When the file of heads has more, it is time as well.
+SIZE_SECONDS = 10.0
+AT_ONCE = 1000  # places
 
 
-async def settle(store: Store, heads: Heads, *, is_sole: bool) -> None:
-    """Note what is beyond the heads and what is missing before them, and go on from there. Raises StoreUnavailable.
+async def keep_settled(store: Store, heads: Heads) -> None:
+    """Settle from time to time, until it is cancelled. Raises StoreUnavailable."""
+    due = time.monotonic() + SETTLE_SECONDS
+    while True:
+        await asyncio.sleep(SIZE_SECONDS)
+        if time.monotonic() >= due or await asyncio.to_thread(heads.size) > SETTLE_BYTES:
+            await settle(store, heads)
+            due = time.monotonic() + SETTLE_SECONDS
 
-    `is_sole`: no other host records anything in this database.
-    """
+
+async def settle(store: Store, heads: Heads) -> None:
+    """Note which events have no heads and which heads have no events, and go on from there. Raises StoreUnavailable."""
+    with ExitStack() as held:
+        await asyncio.to_thread(held.enter_context, heads.turn())
+        kept = await asyncio.to_thread(heads.read)
+        standings = await store.scan(event_log.standings, logs={HOUSE, *(head.log_id for head in kept.heads)})
+        lost = await _lost(store, kept.heads)
+        spans = defaultdict(list)
+        if not kept.fault:  # Else nobody knows what was acknowledged.
+            for span in await unacknowledged(store, heads, [one.end for one in standings if one.end]):
+                spans[span.log_id].append(span)
+        settled: list[Head] = []
+        for one in standings:
+            fault = kept.fault if one.log_id == HOUSE else ""
+            if await _is_settled(store, one, fault, lost.get(one.log_id), spans[one.log_id]):
+                settled += [Head(one.log_id, 1, one.end.sequence, one.end.digest)] if one.end else []
+            elif fault:
+                return
+            else:
+                settled += (head for head in kept.heads if head.log_id == one.log_id)
+        if kept.fault or set(settled) != set(kept.heads):
+            await asyncio.to_thread(heads.replace, kept, settled)
+
+
+async def _is_settled(store: Store, one: Standing, fault: str, lost: Head | None, spans: Collection[Span]) -> bool:
+    """Note in a log what became of it, and return whether only its end need be held against it from now on."""
     try:
-        with ExitStack() as held:
-            await asyncio.to_thread(held.enter_context, heads.turn())
-            await _settle(store, heads, host=None if is_sole else heads.host)
-    except HeadsBroken as error:
-        log.error("the event logs are not held against their heads: %s", error)  # noqa: TRY400 - it says where.
+        if not one.is_right and await store.write(event_log.set_right, standing=one):
+            log.error("the event log of %s ended elsewhere than its entry said; that is set right", _name(one))
+        if fault:
+            log.error("the heads of the event logs: %s. See `taskhouse events verify`", fault)
+            await store.write(event_log.note_fault, standing=one, fault=fault)
+        if lost:
+            log.error(
+                "the event log of %s is not the one that was acknowledged: its event %d is missing or another, its last"
+                " one is %d. It was cut or rewritten, or an older database was put in place. See `taskhouse events"
+                " verify`", _name(one), lost.sequence, one.end.sequence if one.end else 0,
+            )  # fmt: skip
+            await store.write(event_log.note_break, standing=one, lost=lost)
+            return True
+        for span in spans:
+            log.warning(
+                "events %d to %d of the event log of %s were committed, but not acknowledged; they stay",
+                span.first, span.last, _name(one),
+            )  # fmt: skip
+            await store.write(event_log.note_unacknowledged, standing=one, span=span)
+    except Exception:  # Whatever somebody has done to a log, the house and the other logs go on.
+        log.exception("the event log of %s cannot go on. See `taskhouse events verify`", _name(one))
+        return False
+    return one.end is not None
 
 
-async def _settle(store: Store, heads: Heads, *, host: str | None) -> None:
-    known = await asyncio.to_thread(heads.read)
-    logs = {one.id: one for one in await store.scan(store_.logs)}
-    found = await store.scan(store_.at, places=[Place(head.log_id, head.sequence) for head in known.values()])
-    broken = {head.log_id: head for head in known.values() if found.get(head.log_id) != head.digest}
-    beyond = await unacknowledged(store, heads, host=host)
-    for head in broken.values():
-        await _note_break(store, heads, head, logs.get(head.log_id))
-    for one in beyond:
-        if one.log_id in logs and one.log_id not in broken:
-            await _note_unacknowledged(store, one, logs[one.log_id])
-    noted = {*broken, *(one.log_id for one in beyond)}
-    await _take_over(store, heads, [one for one in logs.values() if one.id not in noted], known)
+async def unacknowledged(store: Store, heads: Heads, ends: Collection[End]) -> list[Span]:
+    """Return what this host has recorded up to these ends of logs, and nobody acknowledges any more.
 
-
-async def unacknowledged(store: Store, heads: Heads, *, host: str | None) -> list[Beyond]:
-    """Return what a host (None: any) has recorded after the heads, and nobody acknowledges any more.
-
-    Raises HeadsBroken, StoreUnavailable.
+    Raises StoreUnavailable.
     """
-    known = await asyncio.to_thread(heads.read)
-    places = [Place(one.id, _known(known, one.id)) for one in await store.scan(store_.logs)]
-    found = await store.scan(store_.beyond, places=places, host=host)
     deadline = time.monotonic() + GRACE_SECONDS
-    while found and time.monotonic() < deadline:
+    while True:
+        kept = await asyncio.to_thread(heads.read)
+        found = await store.scan(store_.recorded, list(_without_heads(kept.heads, ends)), host=heads.host)
+        if not found or time.monotonic() >= deadline:
+            return found
         await asyncio.sleep(LOOK_SECONDS)
-        known = await asyncio.to_thread(heads.read)
-        found = [one for one in found if _known(known, one.log_id) < one.last]
-    return [one._replace(first=max(one.first, _known(known, one.log_id) + 1)) for one in found]
 
 
-async def _note_break(store: Store, heads: Heads, head: Head, found: Log | None) -> None:
-    name = _name(found, head.log_id)
-    there = {"sequence": found.last_sequence, "digest": found.digest.hex()} if found else {"sequence": 0, "digest": ""}
-    log.error(
-        "the event log of %s is not the one that was acknowledged: its event %d is missing or another, its last one is"
-        " %d. It was cut or rewritten, or an older database was put in place. See `taskhouse events verify`",
-        name, head.sequence, there["sequence"],
-    )  # fmt: skip
-    acknowledged = {"sequence": head.sequence, "digest": head.digest.hex()}
-    about = found.organization or "" if found else ""
-    noted = await store.write(
-        event_log.note, log=head.log_id, action=chain.BROKEN, about=about, before=acknowledged, after=there
-    )
-    await asyncio.to_thread(heads.replace, noted)
+def _without_heads(heads: Iterable[Head], ends: Iterable[End]) -> Iterator[Span]:
+    """Return where heads leave events out."""
+    of_log = defaultdict(list)
+    for head in heads:
+        of_log[head.log_id].append(head)
+    for log_id, last, digest in ends:
+        number = 1
+        for head in sorted((*of_log[log_id], Head(log_id, last + 1, last + 1, digest))):
+            if number < head.first:
+                yield Span(log_id, number, head.first - 1)
+            number = max(number, head.sequence + 1)
 
 
-async def _note_unacknowledged(store: Store, beyond: Beyond, found: Log) -> None:
-    log.warning(
-        "events %d to %d of the event log of %s were committed, but not acknowledged; they stay",
-        beyond.first, beyond.last, _name(found, found.id),
-    )  # fmt: skip
-    after = {"first": beyond.first, "last": beyond.last}
-    await store.write(
-        event_log.note, log=found.id, action=chain.UNACKNOWLEDGED, about=found.organization or "", after=after
-    )
+async def _lost(store: Store, heads: Collection[Head]) -> dict[int, Head]:
+    """Return of each log the first head whose event is not there."""
+    lost: dict[int, Head] = {}
+    ordered = sorted(heads, key=lambda head: (head.log_id, head.sequence))
+    for start in range(0, len(ordered), AT_ONCE):
+        some = ordered[start : start + AT_ONCE]
+        found = await store.scan(store_.at, [Place(head.log_id, head.sequence) for head in some])
+        for head in some:
+            if found.get(Place(head.log_id, head.sequence)) != head.digest:
+                lost.setdefault(head.log_id, head)
+    return lost
 
 
-async def _take_over(store: Store, heads: Heads, logs: Collection[Log], known: Mapping[int, Head]) -> None:
-    """Keep heads of what others have recorded as well, so that it cannot be taken back unseen either."""
-    behind = {one.id: one for one in logs if one.last_sequence > _known(known, one.id)}
-    found = await store.scan(store_.at, places=[Place(one.id, one.last_sequence) for one in behind.values()])
-    sound = [Head(one.id, one.last_sequence, one.digest) for one in behind.values() if found[one.id] == one.digest]
-    if sound:
-        await asyncio.to_thread(heads.write, sound)
-
-
-def _known(known: Mapping[int, Head], log_id: int) -> int:
-    return known[log_id].sequence if log_id in known else 0
-
-
-def _name(found: Log | None, log_id: int) -> str:
-    if log_id == store_.HOUSE:
-        return "the house"
-    return found.organization if found and found.organization else f"organization number {log_id}"
+def _name(one: Standing) -> str:
+    return "the house" if one.log_id == HOUSE else one.organization or f"organization number {one.log_id}"

@@ -10,7 +10,7 @@ from server.services.sealing import unacknowledged
 from server.store import events as store_
 from server.store.engine import Store, StoreUnavailable
 from server.store.events import Place
-from server.store.heads import Heads, HeadsBroken
+from server.store.heads import Heads
 
 PAGE = 500  # events
 MOST_TOLD = 20  # findings of one log
@@ -23,10 +23,11 @@ class Verdict:
 
     findings: list[Finding] = field(default_factory=list)
     untold: Counter[int] = field(default_factory=Counter)
-    heads_fault: str = ""  # why there are no heads to hold the logs against
+    heads_fault: str = ""  # where somebody else has changed the heads that the logs are held against
     names: Mapping[int, str] = field(default_factory=dict)  # of the organizations, by log
     logs: int = 0
     events: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)  # events whose seals only other hosts can check, by host
 
     @property
     def is_good(self) -> bool:
@@ -46,27 +47,22 @@ class Verdict:
         self._told: Counter[int] = Counter()
 
 
-async def verify(store: Store, heads: Heads, *, is_sole: bool) -> Verdict:
-    """Look at every event of every log. The house may run meanwhile. Raises StoreUnavailable.
-
-    `is_sole`: no other host records anything in this database.
-    """
-    verdict = Verdict()
-    try:
-        known = await asyncio.to_thread(heads.read)
-    except HeadsBroken as error:
-        verdict.heads_fault, known = str(error), {}
+async def verify(store: Store, heads: Heads) -> Verdict:
+    """Look at every event of every log. The house may run meanwhile. Raises StoreUnavailable."""
+    kept = await asyncio.to_thread(heads.read)
+    verdict = Verdict(heads_fault=kept.fault)
     # What is known before the walk must be found on it; what is found on it must be known after it.
     before = await store.scan(store_.logs)
-    examination = Examination(Keeper(heads.host, heads.seal, is_sole), known, before)
+    examination = Examination(Keeper(heads.host, heads.seal, kept.hosts), kept.heads, before)
     await _walk(store, examination, verdict)
     logs = await store.scan(store_.logs)
     verdict.tell(examination.end(logs))
     if not verdict.heads_fault:
-        beyond = await unacknowledged(store, heads, host=None if is_sole else heads.host)
-        verdict.tell(examination.unacknowledged(beyond))
+        ends = await store.scan(store_.ends, [one.id for one in logs])
+        verdict.tell(examination.unacknowledged(await unacknowledged(store, heads, ends)))
     verdict.names = {one.id: one.organization for one in logs if one.organization}
     verdict.logs, verdict.events = len(logs), examination.events
+    verdict.others = {host: number for host, number in examination.hosts.items() if host != heads.host}
     return verdict
 
 

@@ -16,6 +16,8 @@ from server.store.organizations import ORGANIZATIONS
 
 HOUSE = 0
 """The log of what concerns no organization; their ids start at 1."""
+MOST = 2**62
+"""No event has this number or one after it, unless somebody has written it into the database."""
 
 
 class EventLogRow(SQLModel, table=True):
@@ -37,7 +39,7 @@ class EventRow(SQLModel, table=True):
     log_id: int = Field(sa_type=BigInteger, primary_key=True, foreign_key="event_logs.id")
     sequence: int = Field(sa_type=BigInteger, primary_key=True)  # from 1, without gaps
     event_time: int = micros()
-    host: str  # where it was recorded, see store/heads.py; empty: before hosts were told apart
+    host: str  # where it was recorded, see store/heads.py
     actor_id: str  # of the credential
     actor_name: str  # what people called it then
     action: str  # for example "dataset.user_erased"
@@ -118,15 +120,24 @@ class Log(NamedTuple):
     digest: bytes
 
 
+class End(NamedTuple):
+    """The last event that is in a log."""
+
+    log_id: int
+    sequence: int
+    digest: bytes
+
+
 class Looked(NamedTuple):
     """What is in a log at some place; None: nothing."""
 
     log_id: int
+    sequence: int
     digest: bytes | None
 
 
-class Beyond(NamedTuple):
-    """Events of a log that come after a place: the first, the last."""
+class Span(NamedTuple):
+    """Events of a log that follow each other: the first, the last."""
 
     log_id: int
     first: int
@@ -156,22 +167,43 @@ _LOGS = Query(
     .order_by(_L.id),
     Log,
 )
+_GIVEN = records("logs", log_id=BigInteger)
+_SANE = _E.sequence < MOST  # SQLite lets every column hold everything, and takes texts for more than any number.
+_LAST = select(_E.sequence).where(_E.log_id == _GIVEN.c.log_id, _SANE).order_by(_E.sequence.desc()).limit(1)
+_ENDS = Query(
+    select(_E.log_id, _E.sequence, _E.digest).select_from(
+        _GIVEN.join(
+            EVENTS, and_(_E.log_id == _GIVEN.c.log_id, _E.sequence == _LAST.correlate(_GIVEN).scalar_subquery())
+        )
+    ),
+    End,
+)
+_AT_THE_END = insert_or_update(EVENT_LOGS).values(
+    id=bindparam("log_id"), last_sequence=bindparam("last_sequence"), digest=bindparam("digest")
+)
+_SET_RIGHT = Command(
+    _AT_THE_END.on_conflict_do_update(
+        index_elements=[_L.id],
+        set_={"last_sequence": _AT_THE_END.excluded.last_sequence, "digest": _AT_THE_END.excluded.digest},
+        where=or_(_L.last_sequence != _AT_THE_END.excluded.last_sequence, _L.digest != _AT_THE_END.excluded.digest),
+    )
+)
 _PLACES = records("places", log_id=BigInteger, sequence=BigInteger)
-_OF_PLACE = _E.log_id == _PLACES.c.log_id
 _AT = Query(
-    select(_PLACES.c.log_id, _E.digest).select_from(
-        _PLACES.outerjoin(EVENTS, and_(_OF_PLACE, _E.sequence == _PLACES.c.sequence))
+    select(_PLACES.c.log_id, _PLACES.c.sequence, _E.digest).select_from(
+        _PLACES.outerjoin(EVENTS, and_(_E.log_id == _PLACES.c.log_id, _E.sequence == _PLACES.c.sequence))
     ),
     Looked,
 )
-_AFTER_PLACES = (
+_SPANS = records("spans", log_id=BigInteger, first=BigInteger, last=BigInteger)
+_WITHIN = and_(_E.log_id == _SPANS.c.log_id, _E.sequence >= _SPANS.c.first, _E.sequence <= _SPANS.c.last)
+_RECORDED = Query(
     select(_E.log_id, func.min(_E.sequence), func.max(_E.sequence))
-    .select_from(_PLACES.join(EVENTS, and_(_OF_PLACE, _E.sequence > _PLACES.c.sequence)))
-    .group_by(_E.log_id)
+    .select_from(_SPANS.join(EVENTS, _WITHIN))
+    .where(_E.host == bindparam("host"))
+    .group_by(_E.log_id, _SPANS.c.first),
+    Span,
 )
-_OWN_BEYOND = Query(_AFTER_PLACES.where(_E.host == bindparam("host")), Beyond)
-_ALL_BEYOND = Query(_AFTER_PLACES.where(_E.host != ""), Beyond)
-_GIVEN = records("logs", log_id=BigInteger)
 _POSITIONS = Query(select(_L.id, _L.last_sequence).where(_L.id.in_(select(_GIVEN.c.log_id))), Place)
 _FILTERS = {
     "before": _E.sequence < bindparam("before", type_=BigInteger),
@@ -226,19 +258,28 @@ async def logs(tx: Tx) -> list[Log]:
 
 async def positions(tx: Tx, log_ids: Collection[int]) -> list[Place]:
     """Return the last places of these logs; those without events are left out."""
-    return await tx.all(_POSITIONS, logs=orjson.dumps([{"log_id": each} for each in log_ids]).decode())
+    return await tx.all(_POSITIONS, logs=_ids(log_ids))
 
 
-async def at(tx: Tx, places: Collection[Place]) -> dict[int, bytes | None]:
-    """Return the digest of what is at these places, one of each log, by log; None: nothing is there."""
-    return {found.log_id: found.digest for found in await tx.all(_AT, places=_list(places))}
+async def ends(tx: Tx, log_ids: Collection[int]) -> list[End]:
+    """Return the last events of these logs, whatever their entries say; those without events are left out."""
+    return await tx.all(_ENDS, logs=_ids(log_ids))
 
 
-async def beyond(tx: Tx, places: Collection[Place], *, host: str | None) -> list[Beyond]:
-    """Return what a host (None: any that is named) has recorded after these places, one of each log."""
-    if host is None:
-        return await tx.all(_ALL_BEYOND, places=_list(places))
-    return await tx.all(_OWN_BEYOND, places=_list(places), host=host)
+async def set_right(tx: Tx, log_id: int, *, genesis: bytes) -> bool:
+    """Have a log's entry say what its last event is, and return whether it did not. `genesis`: as for `next_place`."""
+    found = await tx.one(_ENDS, logs=_ids([log_id])) or End(log_id, 0, genesis)
+    return await tx.run(_SET_RIGHT, log_id=log_id, last_sequence=found.sequence, digest=found.digest) > 0
+
+
+async def at(tx: Tx, places: Collection[Place]) -> dict[Place, bytes | None]:
+    """Return the digest of what is at each of these places; None: nothing is there."""
+    return {Place(*place): digest for *place, digest in await tx.all(_AT, places=_list(places))}
+
+
+async def recorded(tx: Tx, spans: Collection[Span], *, host: str) -> list[Span]:
+    """Return what a host has recorded within these spans: of each from its first such event to its last."""
+    return await tx.all(_RECORDED, spans=_list(spans), host=host)
 
 
 async def listed(tx: Tx, log_id: int, *, filters: Mapping[str, Any], most: int) -> list[Stored]:
@@ -255,7 +296,11 @@ async def sizes(tx: Tx, log_id: int, *, filters: Mapping[str, Any], most: int) -
     return [one.bytes for one in await tx.all(_sizing(frozenset(filters)), log_id=log_id, most=most, **filters)]
 
 
-def _list(places: Collection[Place]) -> str:
+def _ids(log_ids: Collection[int]) -> str:
+    return orjson.dumps([{"log_id": each} for each in log_ids]).decode()
+
+
+def _list(places: Collection[Place] | Collection[Span]) -> str:
     return orjson.dumps([each._asdict() for each in places]).decode()
 
 

@@ -1,10 +1,13 @@
-"""The heads of the event logs, kept outside the database: how far each log was when its last event was acknowledged.
+"""The heads of the event logs, kept outside the database: which events were acknowledged, and what they were.
 
-Whoever can write to the database can rebuild a chain of hashes, or cut off its end. The heads are in a file of their
-own, each line under a key that is not in the database; so what was acknowledged cannot be taken back unseen. Every host
-keeps them for itself, in its data folder: those of the events that it has acknowledged, and with them, as each digest
-stands for all events before, of those that others had recorded until then. The same key seals each event, so whoever
-has it can say which events somebody else has put in.
+Whoever can write to the database can rebuild a chain of hashes, or cut off its end. So after each commit the heads of
+its logs are added to a file of their own, and every head that was ever added must be found in its log. Each line has a
+code, under a key that is not in the database, of itself and of the line before: whoever lacks the key can take the file
+back to what it once was, and do nothing else to it unseen. The same key seals each event, so that whoever has it can
+say which events somebody else has put in.
+
+Every host keeps them for itself, in its data folder: those of the events that it has acknowledged, and with them, as
+each digest stands for all events before, of those that others had recorded until then.
 """
 
 import asyncio
@@ -14,19 +17,27 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from server.store.engine import Head, StoreUnavailable
 
 KEY_BYTES = 32
-COMPACT_BYTES = 4 * 1024 * 1024  # Beyond, the file is written anew with the last head of each log.
+_CODE = 64  # characters
+_TAIL_BYTES = 512  # more than the last whole line's code, and what a crash has left of a line behind it
+_START = b"heads"
+_HOST = "host"
 
 
-class HeadsBroken(Exception):
-    """The file of heads was changed by somebody else. The text says where."""
+class Kept(NamedTuple):
+    """What the file says, as far as this house has written it."""
+
+    heads: Sequence[Head]  # in the order in which they were added
+    hosts: Sequence[str]  # the other hosts of this house
+    fault: str  # where somebody else has changed it; empty: nowhere
 
 
 class Heads:
@@ -40,7 +51,6 @@ class Heads:
         self._key_path = folder / "events.key"
         self._lock = folder / "events.lock"
         self._turn = folder / "events.start"
-        self._compact_bytes = COMPACT_BYTES
         self._key = b""  # not read yet
 
     @cached_property
@@ -49,39 +59,39 @@ class Heads:
         with self._alone():
             return hashlib.sha256(b"taskhouse host" + self._key).hexdigest()[:16]
 
+    def size(self) -> int:
+        """Return how many bytes the file has."""
+        with self._alone():
+            return self._path.stat().st_size if self._path.exists() else 0
+
     def seal(self, digest: bytes) -> bytes:
         """Return the seal of the event that has this digest and names this host."""
         return hmac.digest(self._key, b"taskhouse event" + digest, "sha256")
 
     def write(self, heads: Iterable[Head]) -> None:
         """Add heads, and return once they are on the disk."""
-        with self._alone():
-            lines = b"".join(map(self._line, heads))
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                size = os.fstat(file).st_size
-                if size and os.pread(file, 1, size - 1) != b"\n":  # What a crash cut short was not acknowledged.
-                    lines = b"\n" + lines
-                if os.write(file, lines) < len(lines):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fdatasync(file)
-            finally:
-                os.close(file)
-            if not size:
-                _sync(self._path.parent)
-            if size > self._compact_bytes:
-                with suppress(HeadsBroken):  # Then it stays as it is, for whoever finds out.
-                    self._rewrite(_last(self._lines()))
+        self._add(map(_text, heads))
 
-    def read(self) -> Mapping[int, Head]:
-        """Return the last head of each log. Raises HeadsBroken."""
-        with self._alone():
-            return _last(self._lines())
+    def trust(self, host: str) -> None:
+        """Add another host of this house, and return once it is on the disk."""
+        self._add([f"{_HOST} {host}"])
 
-    def replace(self, head: Head) -> None:
-        """Forget the heads of a log that was cut or rewritten, and begin again with this one. Raises HeadsBroken."""
+    def read(self) -> Kept:
+        """Return what the file says."""
         with self._alone():
-            self._rewrite(_last(self._lines()) | {head.log_id: head})
+            return self._read()
+
+    def replace(self, read: Kept, heads: Iterable[Head]) -> None:
+        """Put heads in the place of those that were read; what was added since stays.
+
+        If somebody else has changed the file since, it stays as it is.
+        """
+        with self._alone():
+            now = self._read()
+            since = now.heads[len(read.heads) :]
+            if (now.heads[: len(read.heads)], now.fault) == (read.heads, read.fault):
+                hosts = (f"{_HOST} {host}" for host in dict.fromkeys(now.hosts))
+                self._begin([*hosts, *map(_text, heads), *map(_text, since)])
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -89,33 +99,58 @@ class Heads:
         with self._held(self._turn):
             yield
 
-    def _rewrite(self, heads: Mapping[int, Head]) -> None:
-        content = b"".join(map(self._line, heads.values()))
-        _write(self._path, content)
-        self._compact_bytes = max(COMPACT_BYTES, 2 * len(content))
+    def _add(self, texts: Iterable[str]) -> None:
+        with self._alone():
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                size = os.fstat(file).st_size
+                tail = os.pread(file, _TAIL_BYTES, max(size - _TAIL_BYTES, 0))
+                end = tail.rfind(b"\n") + 1
+                if end < len(tail):  # What a crash cut short was not acknowledged.
+                    os.ftruncate(file, size - len(tail) + end)
+                lines = self._lines(texts, previous=tail[:end][-1 - _CODE : -1])
+                if os.write(file, lines) < len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fdatasync(file)
+            finally:
+                os.close(file)
+            if not size:
+                _sync(self._path.parent)
 
-    def _lines(self) -> Iterator[Head]:
-        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
-        for number, line in enumerate(lines, 1):
-            if head := self._head(line):
-                yield head
-            elif line and not _is_cut_short(line):
-                raise HeadsBroken(f"{self._path}:{number} was not written by this house")
+    def _begin(self, texts: Iterable[str]) -> None:
+        """Put a file in place that begins with a line of its own, so that an empty one is found as well."""
+        _write(self._path, self._lines([_START.decode(), *texts], previous=b""))
 
-    def _line(self, head: Head) -> bytes:
-        text = f"{head.log_id} {head.sequence} {head.digest.hex()}"
-        return f"{text} {self._code(text.encode())}\n".encode()
+    def _read(self) -> Kept:
+        heads: list[Head] = []
+        hosts: list[str] = []
+        faults: list[int] = []
+        code = b""
+        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else [b""]
+        for number, line in enumerate(lines[:-1] or lines, 1):  # After the last line end, a crash has cut it short.
+            previous, (text, _, code) = code, line.rpartition(b" ")
+            is_ours = hmac.compare_digest(self._code(previous, text), code)
+            if not is_ours or (number == 1) != (text == _START):
+                faults.append(number)
+            if is_ours:
+                kind, *values = text.decode().split(" ")
+                if kind == _HOST:
+                    hosts += values
+                elif values:
+                    heads.append(Head(int(kind), int(values[0]), int(values[1]), bytes.fromhex(values[2])))
+        fault = f"{self._path.name}:{faults[0]} was changed, removed or written by somebody else" if faults else ""
+        return Kept(heads, hosts, fault)
 
-    def _head(self, line: bytes) -> Head | None:
-        """Return the head that a line says; None if it was not written under this key."""
-        text, _, seal = line.rpartition(b" ")
-        if not hmac.compare_digest(self._code(text).encode(), seal):
-            return None
-        log_id, sequence, digest = text.decode().split(" ")
-        return Head(int(log_id), int(sequence), bytes.fromhex(digest))
+    def _lines(self, texts: Iterable[str], *, previous: bytes) -> bytes:
+        lines = []
+        for text in map(str.encode, texts):
+            previous = self._code(previous, text)
+            lines.append(b"%b %b\n" % (text, previous))
+        return b"".join(lines)
 
-    def _code(self, text: bytes) -> str:
-        return hmac.digest(self._key, text, "sha256").hex()
+    def _code(self, previous: bytes, text: bytes) -> bytes:
+        """Return the code of a line, given that of the line before it."""
+        return hmac.digest(self._key, b"taskhouse heads" + previous + b" " + text, "sha256").hex().encode()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -123,9 +158,18 @@ class Heads:
         with self._held(self._lock):
             if not self._key:
                 if not self._key_path.exists():
-                    _write(self._key_path, secrets.token_bytes(KEY_BYTES))
+                    self._make_key()
                 self._key = self._key_path.read_bytes()
             yield
+
+    def _make_key(self) -> None:
+        """Put a key in place, and before it the file: if that is missing beside its key, it was removed."""
+        self._key = secrets.token_bytes(KEY_BYTES)
+        try:
+            self._begin([])
+            _write(self._key_path, self._key)
+        finally:
+            self._key = b""
 
     @contextmanager
     def _held(self, lock: Path) -> Iterator[None]:
@@ -162,7 +206,7 @@ class HeadsTogether:
             some, self._waiting = self._waiting, []
             failure: Exception | None = None
             try:
-                await asyncio.to_thread(self._heads.write, _last(head for heads, _ in some for head in heads).values())
+                await asyncio.to_thread(self._heads.write, joined(head for heads, _ in some for head in heads))
             except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who wait.
                 failure = error
             for _, written in some:
@@ -175,18 +219,20 @@ class HeadsTogether:
         self._writing = None
 
 
-def _last(heads: Iterable[Head]) -> dict[int, Head]:
-    """Return the furthest head of each log: processes write theirs in any order."""
-    last: dict[int, Head] = {}
-    for head in heads:
-        if head.log_id not in last or last[head.log_id].sequence < head.sequence:
-            last[head.log_id] = head
-    return last
+def joined(heads: Iterable[Head]) -> list[Head]:
+    """Return the heads of several transactions, those of events that follow each other in one log as one."""
+    together: list[Head] = []
+    for head in sorted(heads):
+        last = together[-1] if together else None
+        if last and last.log_id == head.log_id and last.sequence + 1 == head.first:
+            together[-1] = head._replace(first=last.first)
+        else:
+            together.append(head)
+    return together
 
 
-def _is_cut_short(line: bytes) -> bool:
-    """Say whether the line is too short for a whole head: a crash, or a full disk, ended it."""
-    return line.count(b" ") < 3 or len(line.rpartition(b" ")[2]) < KEY_BYTES * 2
+def _text(head: Head) -> str:
+    return f"{head.log_id} {head.first} {head.sequence} {head.digest.hex()}"
 
 
 def _write(path: Path, content: bytes) -> None:

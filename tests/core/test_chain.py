@@ -1,6 +1,7 @@
 """The chain of an event log: whatever is done to events is found. `make soak` does 100,000 things; here are fewer."""
 
 import os
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ BOTH = (0, 7)  # the logs' ids
 TEXTS = ("host", "actor_id", "actor_name", "action", "object_kind", "object_id", "before", "after", "reason")
 TIMES = ("event_time",)
 BYTES = ("digest", "seal")
+OTHER = "feedfacecafebeef"  # a host
 
 
 class Database(NamedTuple):
@@ -40,7 +42,7 @@ class Database(NamedTuple):
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory) -> Keeper:
     heads = Heads(tmp_path_factory.mktemp("heads"))
-    return Keeper(heads.host, heads.seal, is_sole=True)
+    return Keeper(heads.host, heads.seal)
 
 
 def content(keeper: Keeper, log_id: int, sequence: int, **more: Any) -> Content:
@@ -65,11 +67,21 @@ def written(keeper: Keeper, numbers: dict[int, int], **more: Any) -> Database:
     return Database(rows, logs)
 
 
-def heads_of(database: Database) -> dict[int, Head]:
-    return {log.id: Head(log.id, log.last_sequence, log.digest) for log in database.logs.values()}
+def appended(database: Database, keeper: Keeper, *, seal: bytes | None = None, **more: Any) -> Database:
+    """Return what it is after one more event of log 7, sealed by the keeper if no seal is given."""
+    last = max((sequence for _, sequence in database.rows), default=0)
+    previous = database.rows[7, last].digest if last else GENESIS
+    said = content(keeper, 7, last + 1, **more)
+    digest = digest_of(previous, said)
+    row = Stored(*said, digest, keeper.seal(digest) if seal is None else seal)
+    return Database(database.rows | {(7, last + 1): row}, {7: Log(7, None, last + 1, digest)})
 
 
-def examined(keeper: Keeper, database: Database, heads: dict[int, Head]) -> list[Finding]:
+def heads_of(database: Database) -> list[Head]:
+    return [Head(log.id, 1, log.last_sequence, log.digest) for log in database.logs.values()]
+
+
+def examined(keeper: Keeper, database: Database, heads: Collection[Head]) -> list[Finding]:
     examination = Examination(keeper, heads, database.logs.values())
     found = [one for place in sorted(database.rows) for one in examination.take(database.rows[place])]
     return found + list(examination.end(database.logs.values()))
@@ -224,14 +236,38 @@ def test_a_chain_that_was_made_anew_without_the_key_is_found(keeper, data):
 
 
 def test_a_chain_of_another_host_that_was_made_anew_is_found_at_the_head(keeper):
-    shared = keeper._replace(is_sole=False)
-    sound = written(shared, {7: 5}, host="another")
+    shared = keeper._replace(others=[OTHER])
+    sound = written(shared, {7: 5}, host=OTHER)
     assert examined(shared, sound, heads_of(sound)) == []
     changed_row = sound.rows[7, 2]._replace(reason="none")
     made_anew = Database(sound.rows | {(7, 2): changed_row}, sound.logs).chained_anew(shared)
     [finding] = examined(shared, made_anew, heads_of(sound))
-    assert (finding.log_id, finding.sequence) == (7, 5)
-    assert "rewritten" in finding.what
+    assert (finding.sequence, "rewritten" in finding.what) == (5, True)
+
+
+@pytest.mark.parametrize("host", ["", OTHER, None, 7])
+@pytest.mark.parametrize("before", [0, 3])
+def test_events_that_no_known_host_has_recorded_are_found_wherever_they_are(keeper, host, before):
+    sound = written(keeper, {7: before} if before else {})
+    forged = appended(sound, keeper, host=host, seal=b"")
+    forged = appended(forged, keeper, host=host, seal=b"")
+    found = examined(keeper, forged, heads_of(sound))
+    assert [one.sequence for one in found] == [before + 1, before + 2]
+    assert "which nobody has named here" in found[0].what
+
+
+def test_a_log_that_was_cut_and_has_grown_past_its_heads_since_is_found(keeper):
+    sound = written(keeper, {7: 5})
+    heads = [Head(7, row.sequence, row.sequence, row.digest) for row in sound.rows.values()]
+    grown = Database({place: row for place, row in sound.rows.items() if place[1] <= 2}, {7: sound.logs[7]})
+    for number in range(8):
+        grown = appended(grown, keeper, object_id=f"r{number}")
+        heads.append(Head(7, 3 + number, 3 + number, grown.logs[7].digest))
+    found = examined(keeper, grown, heads)
+    assert [one.sequence for one in found] == [3, 4, 5]
+    assert {one.what for one in found} == {
+        "is another than was acknowledged: it, or what comes before it, was rewritten"
+    }
 
 
 def test_an_event_that_somebody_appends_is_found_though_it_is_after_the_head(keeper):
@@ -241,29 +277,27 @@ def test_an_event_that_somebody_appends_is_found_though_it_is_after_the_head(kee
     assert finding.sequence == 3
 
 
-def test_an_event_of_nobody_s_is_found_after_the_first_of_a_host_s(keeper):
-    shared = keeper._replace(is_sole=False)
-    old = written(shared, {7: 2}, host="")
-    assert examined(shared, old, {}) == []
-    digest = old.logs[7].digest
-    for sequence, host in ((3, keeper.host), (4, "")):
-        said = content(shared, 7, sequence, host=host)
-        digest = digest_of(digest, said)
-        old.rows[7, sequence] = Stored(*said, digest, keeper.seal(digest))
-    old.logs[7] = Log(7, None, 4, digest)
-    [finding] = examined(shared, old, {})
-    assert (finding.sequence, finding.what) == (4, "does not say who recorded it")
-
-
 def test_a_break_is_told_until_somebody_accepts_it(keeper):
-    broken = written(keeper, {7: 3}, action=BROKEN)
+    broken = appended(written(keeper, {7: 3}), keeper, action=BROKEN)
     [finding] = examined(keeper, broken, heads_of(broken))
-    assert (finding.sequence, "accepted" in finding.what) == (3, True)
-    said = content(keeper, 7, 4, action=ACCEPTED)
-    digest = digest_of(broken.logs[7].digest, said)
-    broken.rows[7, 4] = Stored(*said, digest, keeper.seal(digest))
-    broken.logs[7] = Log(7, None, 4, digest)
-    assert examined(keeper, broken, heads_of(broken)) == []
+    assert (finding.sequence, "accepted" in finding.what) == (4, True)
+    accepted = appended(broken, keeper, action=ACCEPTED)
+    assert examined(keeper, accepted, heads_of(accepted)) == []
+
+
+def test_a_break_is_not_accepted_by_whoever_only_names_another_host(keeper):
+    shared = keeper._replace(others=[OTHER])
+    broken = appended(written(shared, {7: 3}), shared, action=BROKEN)
+    forged = appended(broken, shared, action=ACCEPTED, host=OTHER, seal=b"")
+    assert [one.sequence for one in examined(shared, forged, heads_of(broken))] == [4]
+
+
+def test_a_break_that_another_host_has_noted_is_accepted_there_or_here(keeper):
+    shared = keeper._replace(others=[OTHER])
+    broken = appended(written(shared, {7: 3}), shared, action=BROKEN, host=OTHER)
+    assert [one.sequence for one in examined(shared, broken, [])] == [4]
+    for host in (OTHER, shared.host):
+        assert examined(shared, appended(broken, shared, action=ACCEPTED, host=host), []) == []
 
 
 def test_what_grows_while_it_is_examined_is_no_fault(keeper):

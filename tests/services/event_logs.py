@@ -13,6 +13,12 @@ from server.store.address import DatabaseAddress
 from tests.core.scenes import organization
 
 ANNA = Caller("c1", Role.ADMIN, 1, "acme", "", "Anna")
+CUT = (
+    "DELETE FROM events WHERE log_id = {acme} AND sequence > 3",
+    "UPDATE event_logs SET last_sequence = 3 WHERE id = {acme}",
+    "UPDATE event_logs SET digest = (SELECT digest FROM events WHERE log_id = id AND sequence = 3) WHERE id = {acme}",
+)
+"""Takes a log back to its third event, as an older database has it."""
 GONE = ("DELETE FROM events WHERE log_id = {acme}", "DELETE FROM event_logs WHERE id = {acme}")
 """Takes a log away without a trace."""
 
@@ -51,4 +57,4 @@ async def filled(store, number=5) -> int:
 
 async def findings(store, heads) -> list[tuple[int, int | None]]:
     """Return where a verification finds something wrong."""
-    return [(one.log_id, one.sequence) for one in (await verify(store, heads, is_sole=True)).findings]
+    return [(one.log_id, one.sequence) for one in (await verify(store, heads)).findings]

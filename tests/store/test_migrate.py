@@ -7,21 +7,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from server.services.sealing import settle
-from server.services.verification import verify
 from server.store import migrate
 from server.store.engine import SchemaMismatch, StoreUnavailable
-from server.store.heads import Heads
-from server.store.opening import open_store
 from server.store.postgres import connect
 from server.store.tables import METADATA
 from tests.databases import Postgres
@@ -137,30 +131,3 @@ def test_a_migration_keeps_quiet(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO)
     migrate.upgrade(tmp_path / "taskhouse.db")
     assert caplog.text == ""
-
-
-OLD_EVENT = (
-    "INSERT INTO events (log_id, sequence, event_time, actor_id, actor_name, action, object_kind, object_id, before,"
-    " after, reason) VALUES (1, {number}, 17, 'c1', 'Anna', 'rule.updated', 'rule', 'r1', NULL, '{{}}', 'ä')"
-)
-
-
-async def test_events_of_before_the_chain_are_chained(tmp_path: Path) -> None:
-    path = tmp_path / "taskhouse.db"
-    engine = create_engine(f"sqlite:///{path}", module=sqlite)
-    with engine.begin() as connection:
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(Path(migrate.__file__).with_name("migrations")))
-        command.upgrade(config, "0009")
-        connection.exec_driver_sql("INSERT INTO event_logs (id, last_sequence) VALUES (1, 3)")
-        for number in (1, 2, 3):
-            connection.exec_driver_sql(OLD_EVENT.format(number=number))
-    engine.dispose()
-    migrate.upgrade(path)
-    store = await open_store(path)
-    heads = Heads(tmp_path)
-    verdict = await verify(store, heads, is_sole=True)
-    assert (verdict.findings, verdict.events) == ([], 3)
-    await settle(store, heads, is_sole=True)
-    assert heads.read()[1].sequence == 3
-    await store.close()
