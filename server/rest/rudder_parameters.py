@@ -1,4 +1,4 @@
-"""The parameters of the rudder API: in the query, in a form, or embedded in JSON.
+"""The parameters of the rudder API: in the query, in a form of either kind, or embedded in JSON.
 
 They do not mix. Where a body is JSON, the fields of a rule or of a change request are read from it alone; the general
 parameters never are: those stand in the query or in a form.
@@ -7,6 +7,7 @@ parameters never are: those stand in the query or in a form.
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from google.api import httpbody_pb2
@@ -15,6 +16,7 @@ from server.core import errors, exactjson
 from server.core.exactjson import MalformedJson
 from server.core.rule_content import Given, Tag
 from server.rest.exchange import BodyBroken, EncodingUnknown, QueryBroken, body_of, media_type, pairs_of, query_text
+from server.rest.multipart import MULTIPART, FormBroken, fields_of
 from server.rest.rudder_door import NOT_UTF8, BadValue, Complaint
 
 MAX_BODY = 1024 * 1024  # bytes, as sent and as inflated
@@ -139,6 +141,7 @@ def read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> Parameters:
     kind = media_type(sent.content_type)
     is_json, is_form = kind.name in ("application/json", "text/json"), kind.name == _FORM
     texts = [query]
+    fields: list[tuple[str, str]] = []
     members = None
     try:
         if (is_json or is_form) and kind.parameters.get("charset", "utf-8").lower() not in _CHARSETS:
@@ -147,22 +150,26 @@ def read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> Parameters:
             members = _members(body_of(sent, headers, max_bytes=MAX_BODY).decode())
         elif is_form:
             texts.append(body_of(sent, headers, max_bytes=MAX_BODY).decode())
-        return Parameters(_pairs(texts), members)
+        elif kind.name == MULTIPART and sent.data:
+            body = body_of(sent, headers, max_bytes=MAX_BODY)
+            fields = fields_of(body, kind.parameters.get("boundary", ""), most=MAX_PARAMETERS)
+        return Parameters(_pairs(texts, fields), members)
     except (QueryBroken, UnicodeDecodeError) as error:
         raise Complaint(f"{NO_JSON}: it is not UTF-8." if is_json else NOT_UTF8) from error
     except EncodingUnknown as error:
         raise Complaint("The content encoding is not supported.") from error
     except BodyBroken as error:
         raise Complaint("The body is not what its content encoding says.") from error
+    except FormBroken as error:
+        raise Complaint(f"The body is not a form of texts: {error}.") from error
 
 
-def _pairs(texts: list[str]) -> Mapping[str, list[str]]:
-    if sum(text.count("&") for text in texts) > MAX_PARAMETERS:
+def _pairs(texts: list[str], fields: list[tuple[str, str]]) -> Mapping[str, list[str]]:
+    if len(fields) + sum(text.count("&") for text in texts) > MAX_PARAMETERS:
         raise Complaint(f"There are more than {MAX_PARAMETERS} parameters.")
     pairs: defaultdict[str, list[str]] = defaultdict(list)
-    for text in texts:
-        for name, value in pairs_of(text):
-            pairs[name].append(value)
+    for name, value in chain(*map(pairs_of, texts), fields):
+        pairs[name].append(value)
     return pairs
 
 

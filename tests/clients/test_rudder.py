@@ -99,12 +99,14 @@ def rule_of(answer: dict[str, Any]) -> dict[str, Any]:
         ("", ("-d", "displayName=my new name", "-d", "enabled=false", "-d", "@directiveId")),
         ("", (*JSON, "-d", '{ "displayName" : "my new name", "enabled" : false, "directives" : "aDirectiveId"}')),
         ("", (*JSON, "-d", "@jsonParam")),
+        ("", ("-F", "displayName=my new name", "-F", "enabled=false", "-F", "directives=<oneDirective")),
         ("?reason=Reason%20used", (*JSON, "-d", "@jsonParam", "-d", "reason=Reason ignored")),
         ("?reason=Reason+used", (*JSON, "-d", "@jsonParam", "-d", "reason=Reason ignored")),
     ],
 )
 def test_the_documented_ways_of_passing_parameters_change_the_rule(account, curl, tmp_path, query, options):
     (tmp_path / "directiveId").write_text("directives=aDirectiveId")
+    (tmp_path / "oneDirective").write_text("aDirectiveId")
     (tmp_path / "jsonParam").write_text(
         '{\n\t  "displayName" : "my new name"\n\t, "enabled" : false\n\t, "directives" : "aDirectiveId"\n}\n'
     )

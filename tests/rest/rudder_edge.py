@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
+import httpx
 from google.api import httpbody_pb2
 
 from server.core import credentials, organizations
@@ -113,6 +114,18 @@ class Edge:
         except grpc.aio.AioRpcError:
             text = found["x-taskhouse-body"].replace("~1", "\n").replace("~0", "~")
         return Answer(int(found.get("x-taskhouse-status", 200)), text, found)
+
+
+def in_parts(fields: dict[str, str | list[str]]) -> tuple[str, bytes]:
+    """Return the content type and the bytes of a form as multipart/form-data, as httpx writes it."""
+    listed = [
+        (key, value) for key, values in fields.items() for value in ([values] if isinstance(values, str) else values)
+    ]
+    parts = [(key, (None, value)) for key, value in listed]
+    sent = httpx.Request(
+        "POST", "http://house", files=parts, headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+    return sent.headers["content-type"], sent.read()
 
 
 async def token_of(store: Any, organization: str, kind: Role = Role.RUDDER_WRITE, name: str = "Robot") -> str:

@@ -156,6 +156,11 @@ async def test_bad_json_is_refused_before_anything_else(edge, rule, body, said):
         ("?displayName=%FF", None, None),
         ("?%FF=x", None, None),
         ("", b"displayName=%E9t%E9", FORM),
+        (
+            "",
+            b"--x\r\ncontent-disposition: form-data; name=enabled\r\n\r\n\xe9\r\n--x--",
+            "multipart/form-data; boundary=x",
+        ),
         ("", "displayName=été".encode("latin-1"), FORM),
         ("", "displayName=été".encode("latin-1"), f"{FORM}; charset=iso-8859-1"),
         ("", '{"displayName": "été"}'.encode("utf-16"), f"{JSON}; charset=utf-16"),
@@ -164,6 +169,25 @@ async def test_bad_json_is_refused_before_anything_else(edge, rule, body, said):
 async def test_another_encoding_than_utf8_is_refused(edge, rule, query, body, kind):
     answer = await edge("POST", RULE + query, body, kind=kind)
     assert (answer.status, "UTF-8" in answer.error) == (500, True)
+    assert (await edge("GET", RULE)).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/form-data; boundary=x", b'{"displayName": "not read"}'),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="displayName"\r\n\r\nnew'),
+        (
+            'Multipart/Form-Data; boundary="x"',
+            b'--x\r\nContent-Disposition: form-data; name="displayName"; filename="f"\r\n\r\nnew\r\n--x--',
+        ),
+    ],
+)
+async def test_a_form_in_parts_that_is_none_is_refused(edge, rule, kind, body):
+    answer = await edge("POST", f"{RULE}?enabled=false", body, kind=kind)
+    assert (answer.status, answer.body["action"], "id" in answer.body) == (500, "updateRule", False)
+    assert answer.error.startswith("The body is not a form of texts: ")
     assert (await edge("GET", RULE)).rule == rule
 
 

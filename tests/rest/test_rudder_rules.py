@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from server.core import events
 from server.core.organizations import ReasonMode
-from tests.rest.rudder_edge import COMPOSITE, FORM, FULL, JSON, RULE, RULES, Edge, settle, token_of
+from tests.rest.rudder_edge import COMPOSITE, FORM, FULL, JSON, RULE, RULES, Edge, in_parts, settle, token_of
 
 
 @pytest_asyncio.fixture
@@ -50,7 +50,25 @@ async def test_a_rule_is_changed_by_query_form_or_json(edge, rule, given):
     assert changed == rule | wanted == (await edge("GET", RULE)).rule
 
 
-@pytest.mark.parametrize("kind", ["", "text/plain", FORM, "application/jsonx", "multipart/form-data; boundary=x"])
+async def test_a_rule_is_changed_by_a_form_in_parts(edge, store, organization, rule):
+    given = {"displayName": "my new name", "enabled": "false", "directives": ["a&b", "+%41"], "reason": "Grüße"}
+    kind, body = in_parts(given)
+    changed = (await edge("POST", f"{RULE}?shortDescription=query", body, kind=kind)).rule
+    wanted = {"displayName": "my new name", "enabled": False, "directives": ["a&b", "+%41"]}
+    assert changed == rule | wanted | {"shortDescription": "query"}
+    kind, body = in_parts({"reason": "gone"})
+    assert (await edge("DELETE", RULE, body, kind=kind)).rule == changed
+    found = await store.read(events.page, organization_id=organization.tenant, after=0, most=100)
+    assert [(each.action, each.reason) for each in found[-2:]] == [("rule.updated", "Grüße"), ("rule.deleted", "gone")]
+
+
+async def test_ten_thousand_directives_may_come_in_parts(edge, rule):
+    directives = [f"d{number:05}" for number in range(10_000)]
+    kind, body = in_parts({"directives": directives})
+    assert (await edge("POST", RULE, body, kind=kind)).rule["directives"] == directives
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", FORM, "application/jsonx", "multipart/mixed; boundary=x"])
 async def test_json_without_its_content_type_is_not_read(edge, rule, kind):
     answer = await edge("POST", f"{RULE}?shortDescription=read", b'{"displayName": "not read"}', kind=kind)
     assert answer.rule == rule | {"shortDescription": "read"}
