@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 import uuid_utils
 
-from server.core import exactjson, organizations, pages
+from server.core import exactjson, organizations, pages, stats_events
 from server.core.caller import Caller
 from server.core.errors import StatExists, StatNotFound, invalid
 from server.core.stats_content import Values, milliseconds
@@ -162,6 +162,7 @@ async def delete(tx: Tx, *, caller: Caller, stat_id: str) -> None:
     """Delete one of the caller's own stats. Raises StatNotFound."""
     found = await _own(tx, caller, stat_id)
     await store.remove(tx, found.id)
+    await stats_events.deleted(tx, caller=caller, stat=found)
 
 
 async def own(tx: Tx, *, caller: Caller, conditions: tuple[Condition, ...], after: str) -> list[str]:
@@ -182,7 +183,9 @@ async def purge(tx: Tx, *, caller: Caller, conditions: tuple[Condition, ...], id
     owners = orjson.dumps([{"value": owner} for owner in searched]).decode()
     search = Search(_clauses(conditions), _FIRST)
     command, values = removal(search, organizations=owners, ids=orjson.dumps(ids).decode())
-    return await tx.run(command, **values)
+    if number := await tx.run(command, **values):
+        await stats_events.purged(tx, caller=caller, conditions=conditions, number=number)
+    return number
 
 
 async def page(tx: Tx, *, caller: Caller, asked: Asked, effort: Effort) -> Page | None:
