@@ -1,119 +1,18 @@
-"""The worker kit: against a house that is played by hand, with grpcio-testing's channel."""
+"""The worker kit: against a house that is played by hand."""
 
 import logging
 import sys
 import threading
 import time
-from concurrent.futures import Future
 
 import grpc
-import grpc_testing
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 
-from server.worker import actions
 from server.worker.houses import HouseAway, WorkerRefused
 from server.worker.kit import Bucket, NonRetryable, Result, Task, Worker
-from server.worker.session import Session
-from taskhouse.v1 import datasets_pb2, results_pb2, work_pb2
+from taskhouse.v1 import results_pb2
 from taskhouse.v1 import work_pb2 as pb
-
-PATIENCE_SECONDS = 10
-WORK = work_pb2.DESCRIPTOR.services_by_name["WorkService"]
-DATASETS = datasets_pb2.DESCRIPTOR.services_by_name["DatasetService"]
-OK = grpc.StatusCode.OK
-
-
-def soon(function, *arguments):
-    """Call what blocks, but not for ever: grpcio-testing waits without end."""
-    return later(function, *arguments).result(PATIENCE_SECONDS)
-
-
-def later(function, *arguments) -> Future:
-    """Call it in a thread that keeps nobody waiting."""
-    future: Future = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:  # noqa: BLE001 - it is raised again, in the test.
-            future.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return future
-
-
-class PlayedHouse:
-    """A house whose part the test plays."""
-
-    metadata = (("authorization", "Bearer t"),)
-
-    def __init__(self) -> None:
-        clock = grpc_testing.strict_real_time()
-        self.channel = grpc_testing.channel([WORK, DATASETS], clock)
-        self.why_away = "it is away"
-
-    def open(self) -> grpc.Channel:
-        return self.channel
-
-    def explain(self) -> str:
-        return self.why_away
-
-    def stream(self) -> "PlayedStream":
-        """Take the stream that the worker opens."""
-        metadata, rpc = soon(self.channel.take_stream_stream, WORK.methods_by_name["Work"])
-        assert ("authorization", "Bearer t") in metadata
-        return PlayedStream(rpc)
-
-    def take_count_users(self):
-        return soon(self.channel.take_unary_unary, DATASETS.methods_by_name["CountUsers"])
-
-
-class PlayedStream:
-    def __init__(self, rpc) -> None:
-        self.rpc = rpc
-
-    def hear(self, kind: str):
-        request = soon(self.rpc.take_request)
-        assert request.WhichOneof("message") == kind, request
-        return getattr(request, kind)
-
-    def hear_hello(self, session_id="s1", renew_seconds=60.0) -> pb.Hello:
-        hello = self.hear("hello")
-        welcome = pb.Welcome(session_id=session_id)
-        welcome.renew_period.FromNanoseconds(round(renew_seconds * 1e9))
-        self.say(welcome=welcome)
-        return hello
-
-    def hear_reports(self, count: int, past: str = "") -> list[pb.Report]:
-        """Hear reports, and nothing else but what is to be passed over."""
-        found: list[pb.Report] = []
-        while len(found) < count:
-            request = soon(self.rpc.take_request)
-            kind = request.WhichOneof("message")
-            assert kind in ("reports", past), request
-            found += request.reports.reports
-        assert len(found) == count
-        return found
-
-    def say(self, **message) -> None:
-        self.rpc.send_response(pb.WorkResponse(**message))
-
-    def lease(self, action: str, attempt=1, **parameters) -> pb.LeaseName:
-        lease = pb.Lease(task_id=action, attempt=attempt, service="test", action=action, parameters=parameters)
-        self.say(leases=pb.Leases(leases=[lease]))
-        return pb.LeaseName(task_id=action, attempt=attempt)
-
-    def acknowledge(self, reports, *refusals: str) -> None:
-        answers = [
-            pb.Acknowledgement(lease=report.lease, refusal=refusal)
-            for report, refusal in zip(reports, refusals or [""] * len(reports), strict=True)
-        ]
-        self.say(acknowledgements=pb.Acknowledgements(acknowledgements=answers))
-
-    def end(self, code=OK, details="") -> None:
-        self.rpc.terminate((), code, details)
-
+from tests.worker.played import PATIENCE_SECONDS, PlayedHouse, PlayedStream, Running, soon, until
 
 worker = Worker(service="test")
 
@@ -206,38 +105,9 @@ def gate(request):
     GATES[name].set()
 
 
-def until(holds) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-class Running:
-    """A session that runs in a thread."""
-
-    def __init__(self, house, *workers, capacity=5) -> None:
-        self.session = Session(workers or [worker], house, capacity=capacity, name="w")
-        self._ended = later(self.session.run)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the session has ended."""
-        return self._ended.done()
-
-    def result(self) -> None:
-        """Wait for the end, and raise what the session raises."""
-        self._ended.result(PATIENCE_SECONDS)
-
-
-@pytest.fixture
-def house() -> PlayedHouse:
-    return PlayedHouse()
-
-
 @pytest.fixture
 def running(house):
-    started = Running(house)
+    started = Running(house, worker)
     yield started
     started.session.stop(0)
 
@@ -445,96 +315,9 @@ def test_a_worker_ends_that_is_stopped_while_the_house_is_away():
         def open(self):
             raise HouseAway("no server runs here")
 
-    running = Running(Nowhere())
+    running = Running(Nowhere(), worker)
     running.session.stop(0)
     running.result()
-
-
-def counting(house, stream, **asked) -> tuple[pb.LeaseName, datasets_pb2.CountUsersRequest, object]:
-    asked = asked or {"dataset": "heights", "column": "height", "bin_width": "10"}
-    lease = pb.Lease(task_id="t", attempt=3, service="cloak", action="histogram", parameters=asked)
-    stream.say(leases=pb.Leases(leases=[lease]))
-    _, request, rpc = house.take_count_users()
-    return pb.LeaseName(task_id="t", attempt=3), request, rpc
-
-
-@pytest.fixture
-def cloak(house):
-    started = Running(house, actions.worker)
-    yield started
-    started.session.stop(0)
-
-
-def test_the_house_s_histogram_counts_users_in_the_name_of_its_lease(house, cloak):
-    stream = house.stream()
-    stream.hear_hello()
-    lease, request, rpc = counting(house, stream)
-    assert request == datasets_pb2.CountUsersRequest(dataset="heights", column="height", bin_width="10", lease=lease)
-    bucket = results_pb2.Bucket(label="height", value="160", count=35)
-    rpc.terminate(datasets_pb2.CountUsersResponse(buckets=[bucket], epsilon=1), (), OK, "")
-    publication, _ = stream.hear_reports(2)
-    assert list(publication.publication.histogram.buckets) == [bucket]
-
-
-def test_the_house_s_histogram_asks_by_categories_and_filter_and_publishes_exceptions(house, cloak):
-    stream = house.stream()
-    stream.hear_hello()
-    asked = {"dataset": "people", "column": "sex", "categories": "*", "where": '{"$$age": {"$gt": 30}}'}
-    lease, request, rpc = counting(house, stream, **asked)
-    assert request == datasets_pb2.CountUsersRequest(**asked, lease=lease)
-    exception = results_pb2.ExceptionCount(error="The value has more than 200 characters.", count=30)
-    rpc.terminate(datasets_pb2.CountUsersResponse(exceptions=[exception], epsilon=1), (), OK, "")
-    publication, _ = stream.hear_reports(2)
-    assert list(publication.publication.histogram.exceptions) == [exception]
-
-
-def test_an_action_asks_again_when_counting_takes_longer_than_a_call(house, cloak):
-    stream = house.stream()
-    stream.hear_hello()
-    _, request, rpc = counting(house, stream)
-    rpc.terminate(None, (), grpc.StatusCode.DEADLINE_EXCEEDED, "")
-    _, asked_again, again = house.take_count_users()
-    assert asked_again == request
-    again.terminate(datasets_pb2.CountUsersResponse(epsilon=1), (), OK, "")
-    publication, completion = stream.hear_reports(2)
-    assert (publication.WhichOneof("outcome"), completion.WhichOneof("outcome")) == ("publication", "completion")
-
-
-def test_an_action_asks_again_when_the_house_was_away_and_fails_when_it_refuses(house, cloak):
-    stream = house.stream()
-    stream.hear_hello()
-    _, _, rpc = counting(house, stream)
-    rpc.terminate(None, (), grpc.StatusCode.UNAVAILABLE, "")
-    _, _, again = house.take_count_users()
-    again.terminate(None, (), grpc.StatusCode.NOT_FOUND, "There is no dataset heights.")
-    [failure] = stream.hear_reports(1)
-    assert failure.failure.error == "NOT_FOUND: There is no dataset heights."
-    assert not failure.failure.non_retryable
-
-
-def refused(reason: str) -> tuple[tuple[str, bytes], ...]:
-    """What comes with a refusal for this reason."""
-    status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="no")
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason))
-    return (("grpc-status-details-bin", status.SerializeToString()),)
-
-
-@pytest.mark.parametrize(
-    ("code", "trailers", "in_vain"),
-    [
-        (grpc.StatusCode.INVALID_ARGUMENT, (), True),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, refused("BUDGET_EXHAUSTED"), True),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, refused("TOO_MANY_QUESTIONS"), False),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, (), False),
-    ],
-)
-def test_a_question_that_can_never_be_answered_fails_its_task_for_good(house, cloak, code, trailers, in_vain):
-    stream = house.stream()
-    stream.hear_hello()
-    _, _, rpc = counting(house, stream)
-    rpc.terminate(None, trailers, code, "no")
-    [failure] = stream.hear_reports(1)
-    assert failure.failure == pb.Failure(error=f"{code.name}: no", non_retryable=in_vain)
 
 
 def test_an_action_says_itself_that_another_attempt_would_be_in_vain(house):

@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
 
-from server.core import credentials, results, tasks
+from server.core import credentials, deliveries, results, tasks
 from server.core.caller import Caller, Role
 from server.core.credentials import NewToken
 from server.core.tasks import TaskState
@@ -20,6 +21,7 @@ from tests.core.filled import dataset, fill
 from tests.core.scenes import HOUSE, organization, task
 
 PATIENCE_SECONDS = 20
+MIB = 1024 * 1024
 OVER = frozenset(state for state in TaskState if state.is_over)
 
 
@@ -174,6 +176,63 @@ async def test_an_attempt_outlives_the_server_that_gave_it(server, crew, store, 
     assert await crew.ended(grace=PATIENCE_SECONDS) == []
     other.stopping.set()
     await other.grpc.stop(0)
+
+
+class Wire:
+    """What lies between a worker and a server, and breaks once, after so many bytes from the worker."""
+
+    def __init__(self, server: str, breaks_after: int) -> None:
+        self.connections = 0
+        self._server = server
+        self._left = breaks_after
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        theirs, ours = await asyncio.open_unix_connection(self._server)
+        back = asyncio.ensure_future(self._pipe(theirs, writer))
+        await self._pipe(reader, ours, is_first=self.connections == 1)
+        await back
+
+    async def _pipe(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_first: bool = False
+    ) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(64 * 1024):
+                self._left -= len(data)
+                if is_first and self._left < 0:
+                    writer.transport.abort()
+                    break
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+async def test_a_result_arrives_whole_although_its_connection_breaks_midway(
+    server, crew, store, caller, tmp_path_factory
+):
+    path = f"{tmp_path_factory.mktemp('w')}/w"
+    wire = Wire(server.address.removeprefix("unix:"), breaks_after=7 * MIB)
+    listener = await asyncio.start_unix_server(wire.serve, path)
+    crew.addresses[:] = [f"unix:{path}"]
+    worker = Worker(service="icloud")
+    attempts: list[int] = []
+
+    @worker.action("fetch-data")
+    def act(task: Task) -> Result:
+        attempts.append(task.attempt)
+        return Result.bytes((bytes([number]) * MIB for number in range(20)), "text/plain")
+
+    created = await task(store, caller, retrieval="asstore")
+    crew.start(worker)
+    found = await until(store, caller, created.id)
+    assert (found.state, found.attempt, attempts) == (TaskState.SUCCEEDED, 1, [1])
+    parcel = await store.write_guarded(deliveries.claim, caller=caller, task_id=created.id)
+    parts = [await store.read(deliveries.part, parcel=parcel, number=number) for number in range(1, parcel.parts + 1)]
+    assert b"".join(parts) == b"".join(bytes([number]) * MIB for number in range(20))
+    assert wire.connections == 2
+    await crew.ended(grace=0)
+    listener.close()
+    await listener.wait_closed()
 
 
 async def test_a_stopping_worker_hands_back_what_another_does(crew, store, caller, gate):
