@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import httpx
 
+from server.cli.serve import READY
 from server.store.address import DatabaseAddress, PostgresAddress
 from tests import declared
 from tests.bench.house import free_port
@@ -80,6 +82,7 @@ class House:
         (folder / "deeds.py").write_text(textwrap.dedent(DEEDS))
         (folder / "datasets.yaml").write_text(DATASETS)
         self.https = free_port()
+        self.url = f"https://localhost:{self.https}"
         self._environment = {
             "TASKHOUSE_DATA": str(folder),
             "TASKHOUSE_HTTPS": f"127.0.0.1:{self.https}",
@@ -108,14 +111,26 @@ class House:
             self.run("keys", "issue", "--org", "acme", "--kind", kind, "--out", f"{kind}.pem")
         self.run("keys", "issue", "--house", "--kind", "worker", "--out", "worker.pem")
 
-    def run(self, *arguments: str) -> None:
-        """Run a command to its end."""
+    def run(self, *arguments: str) -> str:
+        """Run a command to its end, and return the last line that it prints."""
         log = self._folder / "commands.log"
         assert self._nursery.wait(self._start(arguments, log)) == 0, log.read_text()
+        return log.read_text().rstrip().rpartition("\n")[2]
 
     def start(self, part: Part) -> None:
         """Start a part."""
         part.pid = self._start(part.arguments, self._log(part))
+
+    def start_server(self, part: Part) -> None:
+        """Start a server, and return when it answers."""
+        log = self._log(part)
+        log.touch()
+        before = log.read_text().count(READY)
+        self.start(part)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while log.read_text().count(READY) == before:
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(STEP_SECONDS)
 
     def _start(self, arguments: tuple[str, ...], log: Path) -> int:
         return self._nursery.start(*arguments, environment=self._environment, folder=self._folder, log=log)
@@ -150,9 +165,19 @@ class House:
 
     def client(self, kind: str) -> httpx.AsyncClient:
         """Return a client with a key of `acme`."""
-        context = ssl.create_default_context(cafile=str(self._folder / "ca.pem"))
+        context = self.context()
         context.load_cert_chain(self._folder / f"{kind}.pem")
-        return httpx.AsyncClient(base_url=f"https://localhost:{self.https}", verify=context, timeout=5, trust_env=False)
+        return httpx.AsyncClient(base_url=self.url, verify=context, timeout=5, trust_env=False)
+
+    def context(self) -> ssl.SSLContext:
+        """Return a TLS context that trusts the house."""
+        return ssl.create_default_context(cafile=str(self._folder / "ca.pem"))
+
+    def channel(self, kind: str) -> grpc.Channel:
+        """Return a channel with a key of `acme`."""
+        key = (self._folder / f"{kind}.pem").read_bytes()
+        credentials = grpc.ssl_channel_credentials((self._folder / "ca.pem").read_bytes(), key, key)
+        return grpc.secure_channel(f"localhost:{self.https}", credentials)
 
     def close(self) -> None:
         """End every part."""
