@@ -260,17 +260,16 @@ async def _within(
     most, skip = (asked.limit + 1, asked.skip) if one else (asked.skip + asked.limit + 1, 0)
     found: list[Record] = []
     ends: list[Place] = []
+    by_id = asked.order.column == "id"
     for part in parts:
-        end = None
-        if window is not None:
-            query, values = bound(search, organizations=part, after=after, skip=window)
-            if key := await tx.one(query, **values):
-                end = Place(key.value, key.id)
-        asking, values = wanted(search, organizations=part, after=after, up_to=end, most=most, skip=skip)
+        up_to = window if window is None or by_id else await _end(tx, search, part, after, window)
+        asking, values = wanted(search, organizations=part, after=after, up_to=up_to, most=most, skip=skip)
         part_found = await tx.all(asking, **values)
         found += part_found
-        if end and len(part_found) < most:
-            ends.append(end)
+        if len(part_found) < most and window is not None:
+            end = await _end(tx, search, part, after, window) if by_id else up_to
+            if isinstance(end, Place):
+                ends.append(end)
     if not one:
         found.sort(key=lambda each: _place_of(each, asked.order), reverse=asked.order.descending)
         found = found[asked.skip : asked.skip + asked.limit + 1]
@@ -280,6 +279,13 @@ async def _within(
     last = _place_of(found[-1], asked.order) if len(found) > asked.limit else None
     known = last and all(last >= end if asked.order.descending else last <= end for end in ends)
     return found if known else None
+
+
+async def _end(tx: Tx, search: Search, part: int | str, after: Place | None, window: int) -> Place | None:
+    """Return the place at which a look ends that goes through so many stats; None if there are not so many."""
+    query, values = bound(search, organizations=part, after=after, skip=window)
+    key = await tx.one(query, **values)
+    return Place(key.value, key.id) if key else None
 
 
 def _place_of(each: Key | Stored, order: Order) -> Place:

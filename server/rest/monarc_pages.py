@@ -12,6 +12,8 @@ Fields = frozenset[str] | None
 
 def stat_text(stat: Stat, fields: Fields = None) -> str:
     """Return a stat."""
+    created = time_text(stat.create_time)
+    updated = created if stat.update_time == stat.create_time else time_text(stat.update_time)
     anr = stat.anr_number if stat.anr_uuid is None else f'"{stat.anr_uuid}"'
     quarter = "" if stat.quarter is None else f'"quarter": {stat.quarter}, '
     year = "" if stat.year is None else f'"year": {stat.year}, '
@@ -19,8 +21,8 @@ def stat_text(stat: Stat, fields: Fields = None) -> str:
         return (
             f'{{"uuid": "{stat.uuid}", "organization": {text_of(stat.organization)}, "anr": {anr},'
             f' "type": {text_of(stat.type)}, "day": {stat.day}, "week": {stat.week}, "month": {stat.month},'
-            f' {quarter}{year}"data": {stat.data}, "created_at": "{time_text(stat.create_time)}",'
-            f' "updated_at": "{time_text(stat.update_time)}", "id": "{stat.id}"}}'
+            f' {quarter}{year}"data": {stat.data}, "created_at": "{created}", "updated_at": "{updated}",'
+            f' "id": "{stat.id}"}}'
         )
     parts = {
         "uuid": f'"{stat.uuid}"',
@@ -33,8 +35,8 @@ def stat_text(stat: Stat, fields: Fields = None) -> str:
         "quarter": "" if stat.quarter is None else str(stat.quarter),
         "year": "" if stat.year is None else str(stat.year),
         "data": stat.data,
-        "created_at": f'"{time_text(stat.create_time)}"',
-        "updated_at": f'"{time_text(stat.update_time)}"',
+        "created_at": f'"{created}"',
+        "updated_at": f'"{updated}"',
         "id": f'"{stat.id}"',
     }
     return "{" + ", ".join(f'"{name}": {text}' for name, text in parts.items() if text and name in fields) + "}"

@@ -155,6 +155,9 @@ class Tx(Protocol):
     async def run(self, command: Command, **values: Any) -> int:
         """Run a statement and return how many rows it touched."""
 
+    async def wait_turn(self, command: Command, **values: Any) -> None:
+        """Run a SELECT … FOR UPDATE that only waits for others; SQLite, with one writer at a time, leaves it out."""
+
     async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         """Run an INSERT once for each row. `names` says which bind parameters a row holds, in its order."""
 

@@ -79,6 +79,10 @@ class PostgresTx:
         call = self._prepare(command, values)
         return int((await self._connection.execute(*call)).rpartition(" ")[2]) if call else 0
 
+    async def wait_turn(self, command: Command, **values: Any) -> None:
+        """Wait for others."""
+        await self.run(command, **values)
+
     async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         """Run an INSERT once for each row, in one go."""
         compiled = self._statements[command]

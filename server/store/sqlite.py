@@ -73,6 +73,9 @@ class SqliteTx:
         compiled = self._statements[command]
         return cast("int", self._cursor.execute(compiled.sql, compiled.values(values)).rowcount)
 
+    async def wait_turn(self, command: Command, **values: Any) -> None:
+        pass
+
     async def insert_many(self, command: Command, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         compiled = self._statements[command]
         if compiled.names != names:

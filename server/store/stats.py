@@ -84,12 +84,6 @@ class Last(NamedTuple):
     id: str
 
 
-class Turn(NamedTuple):
-    """Whose turn it is."""
-
-    organization_id: int
-
-
 Row = tuple[str | int | None, ...]
 """A stat's values, in the order of COLUMNS."""
 COLUMNS = (*Stored._fields[:-1], "leaves", "data")
@@ -103,11 +97,10 @@ _BY_UUIDS = Query(
     _STORED.where(_S.organization_id == bindparam("organization_id"), _S.uuid.in_(select(texts("uuids").c.value))),
     Stored,
 )
-_TURN = Query(
+_TURN = Command(
     select(ORGANIZATIONS.c.id)
     .where(ORGANIZATIONS.c.id == bindparam("organization_id"))
-    .with_for_update(key_share=True),  # Rows that refer to it can be added.
-    Turn,
+    .with_for_update(key_share=True)  # Rows that refer to it can be added.
 )
 _LAST = Query(
     select(_S.id).where(_S.organization_id == bindparam("organization_id")).order_by(_S.id.desc()).limit(1), Last
@@ -151,7 +144,7 @@ async def last_in_turn(tx: Tx, *, organization_id: int) -> str | None:
     Nobody else is answered before this transaction's commit. What is read after it is what they have committed, if the
     verb is run by `write_guarded`.
     """
-    await tx.one(_TURN, organization_id=organization_id)
+    await tx.wait_turn(_TURN, organization_id=organization_id)
     last = await tx.one(_LAST, organization_id=organization_id)
     return last.id if last else None
 

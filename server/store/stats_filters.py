@@ -22,6 +22,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -124,7 +125,7 @@ class _Shape(NamedTuple):
     order: Order
     many: bool  # organizations, in a list; else one
     after: bool
-    up_to: bool
+    up_to: type[Place] | type[int] | None
     what: What
 
 
@@ -155,17 +156,18 @@ def led(clauses: tuple[Clause, ...], order: Order) -> Search:
 
 
 def keys(
-    search: Search, *, organizations: int | str, after: Place | None, up_to: Place | None, most: int, skip: int
+    search: Search, *, organizations: int | str, after: Place | None, up_to: Place | int | None, most: int, skip: int
 ) -> tuple[Query[Key], dict[str, Any]]:
     """Return the query for up to `most` stats of an organization (or a JSON list [{"value": id}, …]), and its values.
 
-    They are those after the place `after` and up to the place `up_to`, without the first `skip`.
+    They are those after the place `after` and up to the place `up_to`, without the first `skip`. In the order of id,
+    `up_to` may be the number of the row that `bound` returns the place of.
     """
     return _asked(search, organizations, after, up_to, What.KEYS, most=most, skip=skip)
 
 
 def rows(
-    search: Search, *, organizations: int | str, after: Place | None, up_to: Place | None, most: int, skip: int
+    search: Search, *, organizations: int | str, after: Place | None, up_to: Place | int | None, most: int, skip: int
 ) -> tuple[Query[Stored], dict[str, Any]]:
     """As keys, for the stats themselves."""
     return _asked(search, organizations, after, up_to, What.ROWS, most=most, skip=skip)
@@ -186,15 +188,23 @@ def removal(search: Search, *, organizations: int | str, ids: str) -> tuple[Comm
 
 
 def _asked(
-    search: Search, organizations: int | str, after: Place | None, up_to: Place | None, what: What, **limits: int
+    search: Search,
+    organizations: int | str,
+    after: Place | None,
+    up_to: Place | int | None,
+    what: What,
+    **limits: int,
 ) -> tuple[Query[Any], dict[str, Any]]:
     leader = search.clauses.index(search.leader) if search.leader else None
     query = _query(_shape(search, organizations, after, up_to, what), leader)
-    values: dict[str, Any] = {"organizations": organizations, **limits}
-    for name, place in (("after", after), ("up_to", up_to)):
-        if place:
-            values |= {f"{name}_value": place.value, f"{name}_id": place.id}
-    return query, values | _values(search)
+    values: dict[str, Any] = {"organizations": organizations, **limits} | _values(search)
+    if after:
+        values |= {"after_value": after.value, "after_id": after.id}
+    if isinstance(up_to, int):
+        values["window"] = up_to
+    elif up_to:
+        values |= {"up_to_value": up_to.value, "up_to_id": up_to.id}
+    return query, values
 
 
 @lru_cache(MAX_SHAPES)
@@ -208,13 +218,15 @@ def _removal(shape: _Shape) -> Command:
     return Command(delete(STATS).where(listed, *_conditions(shape, None)))
 
 
-def _shape(search: Search, organizations: int | str, after: Place | None, up_to: Place | None, what: What) -> _Shape:
+def _shape(
+    search: Search, organizations: int | str, after: Place | None, up_to: Place | int | None, what: What
+) -> _Shape:
     return _Shape(
         tuple((tuple((term.column, term.test) for term in terms), negated) for terms, negated in search.clauses),
         search.order,
         isinstance(organizations, str),
         after is not None,
-        up_to is not None,
+        None if up_to is None else type(up_to),
         what,
     )
 
@@ -235,7 +247,19 @@ def _place(order: Order) -> tuple[ColumnElement[Any], ...]:
 
 
 def _conditions(shape: _Shape, leader: int | None) -> list[ColumnElement[bool]]:
-    place = _place(shape.order)
+    conditions = _on_the_way(shape, leader)
+    until = operator.ge if shape.order.descending else operator.le
+    if shape.up_to is Place:
+        place = _place(shape.order)
+        conditions.append(until(_row(place), _row(_parameters("up_to", place))))
+    elif shape.up_to is int:
+        conditions.append(until(_S.id, _end_of_window(shape, leader)))
+    rest = (number for number in range(len(shape.clauses)) if number != leader)
+    return conditions + [_clause(shape, number, leads=False) for number in rest]
+
+
+def _on_the_way(shape: _Shape, leader: int | None) -> list[ColumnElement[bool]]:
+    """Return the conditions that hold for all that the index goes through."""
     conditions: list[ColumnElement[bool]] = []
     if shape.many:
         numbers = records("organizations", value=BigInteger)
@@ -243,21 +267,37 @@ def _conditions(shape: _Shape, leader: int | None) -> list[ColumnElement[bool]]:
     else:
         conditions.append(_S.organization_id == bindparam("organizations"))
     if shape.after:
+        place = _place(shape.order)
         later = operator.lt if shape.order.descending else operator.gt
         conditions.append(later(_row(place), _row(_parameters("after", place))))
-    if shape.up_to:
-        until = operator.ge if shape.order.descending else operator.le
-        conditions.append(until(_row(place), _row(_parameters("up_to", place))))
-    for number, (terms, negated) in enumerate(shape.clauses):
-        some = or_(
-            false(),
-            *(
-                _term(column, test, f"p{number}_{position}", leads=number == leader and not shape.many, negated=negated)
-                for position, (column, test) in enumerate(terms)
-            ),
-        )
-        conditions.append(not_(some) if negated else some)
+    if leader is not None:
+        conditions.append(_clause(shape, leader, leads=not shape.many))
     return conditions
+
+
+def _end_of_window(shape: _Shape, leader: int | None) -> ColumnElement[str]:
+    """Return the last id of a window that is full; else one that is beyond all."""
+    passed = (
+        select(_S.id)
+        .where(*_on_the_way(shape, leader))
+        .order_by(_S.id.desc() if shape.order.descending else _S.id)
+        .limit(literal_column("1"))
+        .offset(bindparam("window", type_=BigInteger))
+        .correlate(None)
+    )
+    return func.coalesce(passed.scalar_subquery(), literal_column("''" if shape.order.descending else "'g'"))
+
+
+def _clause(shape: _Shape, number: int, *, leads: bool) -> ColumnElement[bool]:
+    terms, negated = shape.clauses[number]
+    some = or_(
+        false(),
+        *(
+            _term(column, test, f"p{number}_{position}", leads=leads, negated=negated)
+            for position, (column, test) in enumerate(terms)
+        ),
+    )
+    return not_(some) if negated else some
 
 
 def _statement(shape: _Shape, leader: int | None) -> Select[Any]:
