@@ -39,7 +39,7 @@ from server.core.errors import (
     WorkflowDisabled,
 )
 from server.core.organizations import Review, review_of
-from server.core.pages import Page, read_page, unknown_token
+from server.core.pages import QUICK_ITEMS, Page, is_quick, read_page, unknown_token
 from server.core.rule_content import Rule, comparable, name_faults, text_faults
 from server.store import changes as store
 from server.store import rules as stored_rules
@@ -50,8 +50,6 @@ MAX_LISTED_BYTES = 64 * 1024 * 1024
 MAX_ID = 2**63 - 1
 QUICK = 1_000  # of what is listed at once by a quick read
 QUICK_BYTES = 1024 * 1024
-QUICK_REQUESTS = 100  # As QUICK, of change requests: unlike rules they are rendered, which together takes about 3 ms.
-QUICK_REQUESTS_BYTES = 128 * 1024
 
 
 _STEPS = {
@@ -92,7 +90,7 @@ async def page(
     await _check_workflow(tx, caller)
     sizes = await _sizes(tx, caller, states, rule_id, after=int(after), most=asked.most)
     cut = asked.within(one.bytes for one in sizes)
-    if quickly and not _is_quick(sizes[: cut.size]):
+    if quickly and not is_quick([one.bytes for one in sizes[: cut.size]]):
         return None
     found = await _of(tx, caller, [one.number for one in sizes[: cut.size]])
     return Page(found, cut.of(sizes, lambda one: str(one.number)).next_page_token)
@@ -105,9 +103,9 @@ async def every(tx: Tx, *, caller: Caller, states: frozenset[ChangeState], quick
     Raises WorkflowDisabled, ListTooLong.
     """
     await _check_workflow(tx, caller)
-    most = QUICK_REQUESTS if quickly else MAX_LISTED
+    most = QUICK_ITEMS if quickly else MAX_LISTED
     sizes = await _sizes(tx, caller, states, "", after=0, most=most + 1)
-    if quickly and not _is_quick(sizes):
+    if quickly and not is_quick([one.bytes for one in sizes]):
         return None
     if len(sizes) > most or sum(one.bytes for one in sizes) > MAX_LISTED_BYTES:
         raise ListTooLong
@@ -329,10 +327,6 @@ async def _sizes(
         )
         found += await asked(tx, after=after, most=most)
     return sorted(found)[:most]
-
-
-def _is_quick(sizes: Sequence[store.Size]) -> bool:
-    return len(sizes) <= QUICK_REQUESTS and sum(one.bytes for one in sizes) <= QUICK_REQUESTS_BYTES
 
 
 async def _of(tx: Tx, caller: Caller, numbers: Sequence[int]) -> list[ChangeRequest]:

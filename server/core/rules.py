@@ -21,7 +21,7 @@ from server.core.errors import (
     RuleNotFound,
 )
 from server.core.organizations import Review, review_of
-from server.core.pages import Page, read_page
+from server.core.pages import Page, is_quick, read_page
 from server.core.rule_content import MAX_BYTES, Given, Rule, changed, checked, fields_of, id_faults, rule_of
 from server.store import rules as store
 from server.store.engine import Tx
@@ -74,11 +74,18 @@ async def get(tx: Tx, *, caller: Caller, rule_id: str) -> Rule:
     return _rule(found)
 
 
-async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str) -> Page[Rule]:
-    """Return the organization's rules in order of their ids. Raises InvalidFields."""
+async def page(tx: Tx, *, caller: Caller, page_size: int, page_token: str, quickly: bool) -> Page[Rule] | None:
+    """Return the organization's rules in order of their ids.
+
+    If quickly: None if they are so many that it would take long; then ask again by `store.scan`. Raises InvalidFields.
+    """
     asked = read_page(page_size, page_token)
-    sizes = await store.sizes(tx, organization_id=caller.tenant, after=asked.after, most=asked.most)
-    asked = asked.within(one.bytes for one in sizes)
+    sizes = [
+        one.bytes for one in await store.sizes(tx, organization_id=caller.tenant, after=asked.after, most=asked.most)
+    ]
+    asked = asked.within(sizes)
+    if quickly and not is_quick(sizes[: asked.size]):
+        return None
     found = await store.page(tx, organization_id=caller.tenant, after=asked.after, most=asked.most)
     return asked.of(list(map(_rule, found)), lambda rule: rule.id)
 

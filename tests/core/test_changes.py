@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.core import changes
+from server.core import changes, pages
 from server.core.caller import Caller, Role
 from server.core.change_content import OPEN, ChangeState, Remark
 from server.core.errors import (
@@ -63,16 +63,16 @@ async def rename(store, caller, number, name=None, description=None, **more):
 
 async def listed(store, caller, *states, rule_id="", page_size=0):
     """Return the ids on each page."""
-    pages, token = [], ""
+    found, token = [], ""
     while True:
         page = await store.read(
             changes.page, caller=caller, states=frozenset(states or ChangeState), rule_id=rule_id,
             page_size=page_size, page_token=token, quickly=False,
         )  # fmt: skip
-        pages.append([one.id for one in page.items])
+        found.append([one.id for one in page.items])
         token = page.next_page_token
         if not token:
-            return pages
+            return found
 
 
 async def test_a_change_waits_until_it_is_deployed(store, anna, bob, rule):
@@ -350,17 +350,17 @@ async def test_pages_end_at_two_mebibytes_and_lists_are_read_at_leisure_if_they_
         await store.scan(changes.every, caller=anna, states=OPEN, quickly=False)
 
 
-@pytest.mark.parametrize("limit", ["QUICK_REQUESTS", "QUICK_REQUESTS_BYTES"])
+@pytest.mark.parametrize("limit", ["QUICK_ITEMS", "QUICK_BYTES"])
 async def test_what_holds_up_the_event_loop_is_read_beside_it(store, anna, rule, monkeypatch, limit):
     for name in ("aaa", "bbb", "ccc"):
         await update(store, anna, display_name=name)
     asked = {"caller": anna, "states": OPEN, "rule_id": "", "page_size": 0, "page_token": ""}
     [whole] = [await store.read(changes.page, **asked, quickly=True)]
     assert [one.id for one in whole.items] == [1, 2, 3] == [one.id for one in await requests(store, anna)]
-    monkeypatch.setattr(changes, limit, 2)
+    monkeypatch.setattr(pages, limit, 2)
     assert await requests(store, anna) is await store.read(changes.page, **asked, quickly=True) is None
     assert await store.scan(changes.page, **asked, quickly=False) == whole
-    one = await store.read(changes.page, **{**asked, "page_size": 1}, quickly=limit == "QUICK_REQUESTS")
+    one = await store.read(changes.page, **{**asked, "page_size": 1}, quickly=limit == "QUICK_ITEMS")
     assert [each.id for each in one.items] == [1]
 
 

@@ -161,7 +161,7 @@ class Reviewed(RuleBasedStateMachine):
 
 
 async def rules_of(store, caller):
-    return (await store.read(reviewed.rules.page, caller=caller, page_size=0, page_token="")).items
+    return (await store.read(reviewed.rules.page, caller=caller, page_size=0, page_token="", quickly=False)).items
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ async def test_another_organization_s_rule_answers_as_an_unknown_one(store, anna
     ):  # fmt: skip
         with pytest.raises(RuleNotFound):
             await call
-    assert (await store.read(rules.page, caller=bob, page_size=0, page_token="")).items == []
+    assert (await store.read(rules.page, caller=bob, page_size=0, page_token="", quickly=False)).items == []
     assert await store.read(rules.documents, caller=bob, quickly=True) == ""
     assert await get(store, anna) == rule
 
@@ -183,7 +183,7 @@ async def test_ids_have_no_blanks_around_them_and_nothing_unseen_in_them(store, 
 async def test_other_ids_are_taken_as_they_are(store, anna, rule_id):
     assert (await create(store, anna, rule_id=rule_id)).id == rule_id
     assert (await get(store, anna, rule_id)).id == rule_id
-    page = await store.read(rules.page, caller=anna, page_size=1, page_token="")
+    page = await store.read(rules.page, caller=anna, page_size=1, page_token="", quickly=False)
     assert [rule.id for rule in page.items] == [rule_id]
 
 
@@ -243,13 +243,15 @@ async def test_pages_continue_where_the_last_one_ended_and_end_at_two_mebibytes(
         await create(store, anna, f"Rule {number}", rule_id=str(number), directives=directives, long_description=large)
     seen, token = [], ""
     while True:
-        page = await store.read(rules.page, caller=anna, page_size=4, page_token=token)
+        page = await store.read(rules.page, caller=anna, page_size=4, page_token=token, quickly=False)
         seen.append([rule.id for rule in page.items])
         token = page.next_page_token
         if not token:
             break
     assert seen == [["0", "1"], ["2", "3"], ["4"]]
-    assert await faults_of(store.read(rules.page, caller=anna, page_size=1, page_token="?")) == ["page_token"]
+    asked = {"caller": anna, "page_size": 1}
+    assert await faults_of(store.read(rules.page, **asked, page_token="?", quickly=False)) == ["page_token"]
+    assert await store.read(rules.page, **asked, page_token="", quickly=True) is None
 
 
 async def test_all_rules_are_listed_by_id_and_too_many_only_at_leisure(store, anna, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
-from server.core import changes, organizations
+from server.core import organizations, pages
 from server.core.caller import Role
 from server.core.organizations import ReasonMode, Settings
 from taskhouse.v1 import changes_pb2, changes_pb2_grpc, rules_pb2_grpc
@@ -239,7 +239,11 @@ async def test_a_list_is_the_same_beside_the_event_loop(rules, requests, store, 
         await rules.UpdateRule(updating("display_name", display_name=name), metadata=token)
     asked = changes_pb2.ListChangeRequestsRequest(page_size=2)
     found = await requests.ListChangeRequests(asked, metadata=token)
-    monkeypatch.setattr(changes, "QUICK_REQUESTS", 1)
+    await rules.CreateRule(creating(id="s", display_name="Another"), metadata=token)
+    both = await rules.ListRules(pb.ListRulesRequest(), metadata=token)
+    monkeypatch.setattr(pages, "QUICK_ITEMS", 1)
+    assert await rules.ListRules(pb.ListRulesRequest(), metadata=token) == both
+    assert [one.id for one in both.rules] == ["r", "s"]
     assert await requests.ListChangeRequests(asked, metadata=token) == found
     assert [one.id for one in found.change_requests] == [1, 2]
 
