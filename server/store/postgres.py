@@ -1,6 +1,7 @@
 """PostgreSQL, for houses of more than one machine, and any engine that speaks its protocol, by asyncpg.
 
-A write is SERIALIZABLE and is run again as a whole when it collided with another; a guarded one is READ COMMITTED.
+A write is SERIALIZABLE and is run again as a whole when it collided with another; for a while such verbs take turns. A
+guarded write is READ COMMITTED.
 Reads are on one snapshot (REPEATABLE READ), on connections that cannot write. Nothing waits for ever: connecting,
 statements, locks and idle transactions all have their time.
 """
@@ -38,6 +39,7 @@ CLOSE_SECONDS = 5.0
 DEBOUNCE_SECONDS = 0.005  # Between two hints to the other processes.
 TRIES = 50  # At most, of a verb that collides with others.
 LONGEST_PAUSE = 0.1  # Seconds, before a verb is run again.
+CALM_SECONDS = 1.0  # Until a verb that has collided is run beside others again.
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 _Sealing: TypeAlias = "list[asyncio.Future[None]]"
@@ -45,6 +47,9 @@ _Sealing: TypeAlias = "list[asyncio.Future[None]]"
 _SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# Who waits for a table has no snapshot yet, and then sees what the one before has committed. All may read and write it
+# meanwhile, and there is nothing in it for a vacuum, which would have to wait.
+_IN_TURN = "; LOCK TABLE alembic_version IN SHARE UPDATE EXCLUSIVE MODE"
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT"
 _SETTINGS = {
     "application_name": "taskhouse",
@@ -86,7 +91,8 @@ class PostgresStore:
         self._clock = DatabaseClock()
         self._changes = Changes()
         self._untold = asyncio.Event()
-        self._again = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        self._collided: dict[CodeType | None, float] = {}
         self._several: set[CodeType] = set()
         self._closed = False
         self._writers = self._pool(WRITERS, STATEMENT_SECONDS, _BY_INDEX)
@@ -166,25 +172,30 @@ class PostgresStore:
 
     async def _write(self, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         sealing: _Sealing = []
-        try:
-            value = await self._transact(self._writers, begin, sealing, verb, *args, **kwargs)
-        except _COLLISIONS:
-            # One at a time, or those that collided would go on colliding with each other.
-            async with self._again:
-                value = await self._write_again(begin, sealing, verb, *args, **kwargs)
+        code: CodeType | None = getattr(verb, "__code__", None)
+        if time.monotonic() - self._collided.get(code, -inf) < CALM_SECONDS:
+            value = await self._write_in_turn(begin, sealing, verb, *args, **kwargs)
+        else:
+            try:
+                value = await self._transact(self._writers, begin, sealing, verb, *args, **kwargs)
+            except _COLLISIONS:
+                self._collided[code] = time.monotonic()
+                value = await self._write_in_turn(begin, sealing, verb, *args, **kwargs)
         for sealed in sealing:  # By now others may write to the same logs.
             await sealed
         self._changes.add()
         self._untold.set()
         return value
 
-    async def _write_again(
+    async def _write_in_turn(
         self, begin: str, sealing: _Sealing, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        """Run a verb alone among those that collide, in all processes: else they would go on colliding."""
         not_unique = 0
         for tries in range(1, TRIES):
             try:
-                return await self._transact(self._writers, begin, sealing, verb, *args, **kwargs)
+                async with self._turn:
+                    return await self._transact(self._writers, begin + _IN_TURN, sealing, verb, *args, **kwargs)
             except asyncpg.UniqueViolationError:
                 not_unique += 1
                 if not_unique == 3:  # That is no collision.

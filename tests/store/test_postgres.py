@@ -78,6 +78,26 @@ async def test_what_is_not_unique_is_our_mistake_in_the_end(store):
     assert await store.write(add, "next") == "next"
 
 
+async def test_verbs_that_have_collided_take_turns_with_those_of_other_processes(store, elsewhere, monkeypatch):
+    monkeypatch.setattr(engine_room, "CALM_SECONDS", 60)
+    await store.write(add, "a")
+    tries = []
+
+    async def count(tx: Tx, *, collides: bool = False) -> None:
+        tries.append(collides)
+        await count_on(tx, "a")
+        if collides and len(tries) % 2:
+            await tx.run(COLLIDE)
+
+    for one in (store, elsewhere):
+        await one.write(count, collides=True)
+    before = await store.read(number, "a")
+    tries.clear()
+    await asyncio.gather(*(one.write(count) for one in (store, elsewhere) for _ in range(50)))
+    assert len(tries) == 100
+    assert await store.read(number, "a") == before + 100
+
+
 async def test_verbs_that_wait_for_each_other_both_succeed(store, elsewhere):
     for name in ("a", "b"):
         await store.write(add, name)
