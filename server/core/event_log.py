@@ -12,6 +12,7 @@ from server.core.pages import Page, read_page, unknown_token
 from server.store import events as store
 from server.store.engine import Head, Tx
 from server.store.events import HOUSE, End, Log, Span
+from server.store.organizations import every as every_organization
 
 MAX_FILTER = 1000  # characters
 HOUSE_ITSELF = Caller("house", Role.OPERATOR, None, "", "", "house")
@@ -23,13 +24,14 @@ class Standing(NamedTuple):
     """Where a log stands, as its entry says and as its last event is; None: there is none."""
 
     log_id: int
+    organization: str | None  # its name; None: it is the house's, or of an organization that is not there
     entry: Log | None
     end: End | None
 
     @property
-    def organization(self) -> str | None:
-        """The name of its organization."""
-        return self.entry and self.entry.organization
+    def name(self) -> str:
+        """What people call it."""
+        return self.organization or ("the house" if self.log_id == HOUSE else f"organization number {self.log_id}")
 
     @property
     def is_right(self) -> bool:
@@ -88,7 +90,8 @@ async def standings(tx: Tx, *, logs: Collection[int]) -> list[Standing]:
     entries = {log.id: log for log in await store.logs(tx)}
     known = sorted({*entries, *logs})
     ends = {end.log_id: end for end in await store.ends(tx, known)}
-    return [Standing(log_id, entries.get(log_id), ends.get(log_id)) for log_id in known]
+    names = {one.id: one.name for one in await every_organization(tx)}
+    return [Standing(log_id, names.get(log_id), entries.get(log_id), ends.get(log_id)) for log_id in known]
 
 
 async def set_right(tx: Tx, *, standing: Standing) -> bool:
@@ -97,7 +100,7 @@ async def set_right(tx: Tx, *, standing: Standing) -> bool:
 
 
 async def note_break(tx: Tx, *, standing: Standing, lost: Head) -> None:
-    """Record in a log that it was cut or rewritten: a head has lost its event."""
+    """Record of a log that it was cut or rewritten: a head has lost its event."""
     before = {"sequence": lost.sequence, "digest": lost.digest.hex()}
     there = standing.end
     after = {"sequence": there.sequence, "digest": there.digest.hex()} if there else {"sequence": 0, "digest": ""}
@@ -105,7 +108,7 @@ async def note_break(tx: Tx, *, standing: Standing, lost: Head) -> None:
 
 
 async def note_unacknowledged(tx: Tx, *, standing: Standing, span: Span) -> None:
-    """Record in a log that some of its events were not acknowledged."""
+    """Record of a log that some of its events were not acknowledged."""
     await _note(tx, standing, chain.UNACKNOWLEDGED, after={"first": span.first, "last": span.last})
 
 
@@ -140,8 +143,9 @@ async def accept(tx: Tx, *, caller: Caller, organization: str, reason: str) -> i
 
 
 async def _note(tx: Tx, standing: Standing, action: str, *, before: Told = None, after: Told = None) -> None:
-    owner = None if standing.log_id == HOUSE else standing.log_id
-    itself = Object("event_log", standing.organization or "")
+    """Record what became of a log in it, or, if its organization is not there, in the house's."""
+    owner = standing.log_id if standing.organization else None
+    itself = ITSELF if standing.log_id == HOUSE else Object("event_log", standing.name)
     await record(
         tx, organization_id=owner, actor=HOUSE_ITSELF, action=action, object=itself, before=before, after=after
     )

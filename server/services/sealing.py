@@ -70,7 +70,7 @@ async def _is_settled(store: Store, one: Standing, fault: str, lost: Head | None
     """Note in a log what became of it, and return whether only its end need be held against it from now on."""
     try:
         if not one.is_right and await store.write(event_log.set_right, standing=one):
-            log.error("the event log of %s ended elsewhere than its entry said; that is set right", _name(one))
+            log.error("the event log of %s ended elsewhere than its entry said; that is set right", one.name)
         if fault:
             log.error("the heads of the event logs: %s. See `taskhouse events verify`", fault)
             await store.write(event_log.note_fault, standing=one, fault=fault)
@@ -78,18 +78,18 @@ async def _is_settled(store: Store, one: Standing, fault: str, lost: Head | None
             log.error(
                 "the event log of %s is not the one that was acknowledged: its event %d is missing or another, its last"
                 " one is %d. It was cut or rewritten, or an older database was put in place. See `taskhouse events"
-                " verify`", _name(one), lost.sequence, one.end.sequence if one.end else 0,
+                " verify`", one.name, lost.sequence, one.end.sequence if one.end else 0,
             )  # fmt: skip
             await store.write(event_log.note_break, standing=one, lost=lost)
             return True
         for span in spans:
             log.warning(
                 "events %d to %d of the event log of %s were committed, but not acknowledged; they stay",
-                span.first, span.last, _name(one),
+                span.first, span.last, one.name,
             )  # fmt: skip
             await store.write(event_log.note_unacknowledged, standing=one, span=span)
     except Exception:  # Whatever somebody has done to a log, the house and the other logs go on.
-        log.exception("the event log of %s cannot go on. See `taskhouse events verify`", _name(one))
+        log.exception("the event log of %s cannot go on. See `taskhouse events verify`", one.name)
         return False
     return one.end is not None
 
@@ -132,7 +132,3 @@ async def _lost(store: Store, heads: Collection[Head]) -> dict[int, Head]:
             if found.get(Place(head.log_id, head.sequence)) != head.digest:
                 lost.setdefault(head.log_id, head)
     return lost
-
-
-def _name(one: Standing) -> str:
-    return "the house" if one.log_id == HOUSE else one.organization or f"organization number {one.log_id}"

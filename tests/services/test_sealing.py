@@ -113,6 +113,19 @@ async def test_a_log_that_was_cut_says_so_though_it_has_grown_past_its_heads_sin
     assert (await verify(store, heads)).is_good
 
 
+async def test_a_log_that_was_lost_with_its_organization_is_noted_by_the_house(store, heads, address):
+    acme = await filled(store)
+    await tamper(address, *GONE, "DELETE FROM organizations WHERE id = {acme}", acme=acme)
+    assert await findings(store, heads) == [(acme, 1)]
+    for _ in range(2):
+        await settle(store, heads)
+    assert await findings(store, heads) == [(0, 6)]
+    [noted] = await store.read(events.page, organization_id=None, after=5, most=10)
+    assert (noted.action, noted.object.id) == ("event_log.broken", f"organization number {acme}")
+    await store.write(event_log.accept, caller=HOUSE, organization="", reason="restored the backup of Sunday")
+    assert (await verify(store, heads)).is_good
+
+
 @pytest.mark.parametrize(
     "statements",
     [
