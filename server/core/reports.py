@@ -110,11 +110,12 @@ class _Desk:
         refused = dict(heard.refused)
         for lease, outcome in heard.reports:
             answer: Refusal | None = None
+            task = self._held(heard.session.id, lease) if live else None
             if isinstance(outcome, Refusal):
                 answer = outcome
-            elif lease in refused and (isinstance(outcome, Publication | Chunk) or outcome is Ending.COMPLETED):
+            elif task and lease in refused and not (isinstance(outcome, Failure) or outcome is Ending.RETURNED):
                 answer = refused[lease]
-            elif live and (task := self._held(heard.session.id, lease)):
+            elif task:
                 answer = self._apply(task, outcome)
             elif not self._is_known(lease, outcome):
                 answer = LeaseEnded(*lease)

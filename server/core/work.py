@@ -70,7 +70,7 @@ class Look(NamedTuple):
     now: int
     ready: frozenset[Action]  # Tasks of these could be leased.
     revoked: bool  # Some worker is to be told that its lease ended.
-    expired: bool  # Some session has ended.
+    expired: bool  # Some session has ended that is not spared.
     astray: bool  # A task or a session waits for a time that is too far ahead.
     next_time: int | None  # When, if nothing is committed before, there will be something.
 
@@ -125,13 +125,15 @@ async def leave(tx: Tx, *, session: Session) -> None:
         await store.forget_sessions(tx, [session.id])
 
 
-async def sweep(tx: Tx) -> list[str]:
+async def sweep(tx: Tx, *, seen: int, since: int) -> list[str]:
     """End some sessions whose time is over, give their tasks to others, and return the sessions' ids.
 
-    Until then such a session is as good as any other. A death counts as a failure. The first one brings no delay: it is
-    rather the machine's fault than the task's.
+    `seen` is when it was decided to do so: by as much as this comes late, renewals may have had to wait, too. Sessions
+    that had ended by `since` are spared. Until it is swept, a session is as good as any other. A death counts as a
+    failure. The first one brings no delay: it is rather the machine's fault than the task's.
     """
-    expired = await store.expired_sessions(tx, most=MAX_DEATHS)
+    late = max(0, tx.now - seen)
+    expired = await store.expired_sessions(tx, since=since, until=seen - late, most=MAX_DEATHS)
     if expired:
         left = [
             failed(task, DIED, now=tx.now, delay=back_off(task.id, task.failures))
@@ -147,9 +149,12 @@ async def sweep(tx: Tx) -> list[str]:
 # Leases
 
 
-async def look(tx: Tx, *, actions: Iterable[Action], sessions: Sequence[str]) -> Look:
-    """Say what there is to do for these sessions and for tasks of these actions. Cheap: a few index look-ups."""
-    seen = await store.look(tx, actions=[*actions, _NO_ACTION], session_ids=sessions)
+async def look(tx: Tx, *, actions: Iterable[Action], sessions: Sequence[str], since: int) -> Look:
+    """Say what there is to do for these sessions and for tasks of these actions. Cheap: a few index look-ups.
+
+    Sessions that had ended by `since` are spared.
+    """
+    seen = await store.look(tx, actions=[*actions, _NO_ACTION], session_ids=sessions, since=since)
     expiry, last_expiry, revoked = seen[0][4:]
     soonest = {(one.service, one.action): one.ready_time for one in seen if one.ready_time is not None}
     times = [*(time for time in soonest.values() if time > tx.now), *([expiry] if expiry else [])]
@@ -198,6 +203,17 @@ async def grant(tx: Tx, *, wishes: Sequence[Wish], ready: Collection[Action]) ->
         leases.setdefault(of_id[held.session_id], []).append(_lease(held))
     lost = [wish.session for wish in wishes if wish.session not in kept]
     return Granted({session: sorted(mine) for session, mine in leases.items()}, lost)
+
+
+async def hold(tx: Tx, *, sessions: Sequence[Session]) -> Granted:
+    """Renew the sessions and return all that they hold, as if it were granted now.
+
+    For when nobody knows what became of a grant: it has the sessions locked until it is committed or not, and renewing
+    them waits for that.
+    """
+    kept = await store.renew_sessions(tx, sessions=sessions, expire_time=tx.now + SESSION_PERIOD)
+    leases = {session: [_lease(held) for held in await store.held_by(tx, session.id)] for session in kept}
+    return Granted(leases, [session for session in sessions if session not in leases])
 
 
 async def take_revoked(tx: Tx, *, sessions: Sequence[str]) -> Mapping[str, list[LeaseName]]:

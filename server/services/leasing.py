@@ -5,18 +5,19 @@ import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from math import inf
 
 from server.core import work
 from server.core.restarting import RETRY_SECONDS, run_until
-from server.core.work import Action, Lease, LeaseName, Look, Session, Wish
-from server.store.engine import Store, StoreUnavailable
+from server.core.work import Action, Granted, Lease, LeaseName, Look, Session, Wish
+from server.store.engine import P, Store, StoreUnavailable, T, Verb
 
 log = logging.getLogger("taskhouse.work")
 
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth, and costs some microseconds.
 MAX_JUMP_SECONDS = 1.0  # By so much a clock may be set without notice.
 IN_VAIN_SECONDS = 0.05  # After there was something to do, and then not: another process did it, or the clock was set.
+SPARE_SECONDS = work.SESSION_PERIOD / work.SECOND
+SLOW_SECONDS = 2.0  # A write, or a look, that is later than this kept workers waiting, too.
 
 
 @dataclass(eq=False)
@@ -66,7 +67,11 @@ class Leasing:
         self._poke = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._passed: float | None = None  # The monotonic clock less the store's, as it was seen last; seconds.
-        self._sweep_time = 0.0  # by the monotonic clock: no session ends before
+        self._look_time = 0.0  # by the monotonic clock: when it looked last
+        self._was_away = True  # As far as a process knows that has just started.
+        self._back_time = 0  # When the house was found to be back: sessions that had ended by then are spared ...
+        self._spare_time = 0.0  # ... until then, by the monotonic clock.
+        self._unsure: set[Session] = set()  # The outcome of a write is unknown that may have given or taken leases.
 
     def seat(self, seat: Seat) -> None:
         """Begin to give leases to this stream."""
@@ -92,6 +97,17 @@ class Leasing:
             if self._seats:
                 self._poke.set()
 
+    async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Write what concerns sessions, and notice if that is slow or fails: then no session ends because of it."""
+        began = time.monotonic()
+        try:
+            return await self._store.write_soon(verb, *args, **kwargs)
+        except StoreUnavailable:
+            self._was_away = True
+            raise
+        finally:
+            self._heed_slowness(since=began)
+
     async def _serve(self) -> None:
         while True:
             self._poke.clear()
@@ -99,7 +115,7 @@ class Leasing:
                 wait = await self._attend()
             except StoreUnavailable as error:
                 log.warning("leases wait for the store: %s", error)
-                self._wait_for_workers()
+                self._was_away = True
                 wait = RETRY_SECONDS
             try:
                 async with asyncio.timeout(wait):
@@ -109,54 +125,73 @@ class Leasing:
 
     async def _attend(self) -> float | None:
         """Do what there is to do, and return how many seconds there will be nothing; None: until somebody says so."""
+        if self._unsure:
+            await self._make_sure()
         wishes = [Wish(seat.session, seat.actions, seat.free) for seat in self._seats.values() if seat.free]
         actions = {action for wish in wishes for action in wish.actions}
         sessions = [session.id for session in self._seats]
-        seen = await self._store.read(work.look, actions=actions, sessions=sessions)
-        self._mind_the_clock(seen.now)
+        since = self._back_time if self._is_sparing else 0
+        seen = await self._store.read(work.look, actions=actions, sessions=sessions, since=since)
+        if self._has_been_away(seen.now):
+            return 0
         if seen.astray:
-            await self._store.write_guarded(work.set_right, actions=actions)
-        sweep = seen.expired and time.monotonic() >= self._sweep_time
+            await self.write(work.set_right, actions=actions)
         done = [
-            sweep and await self._sweep(),
-            seen.revoked and await self._take_revoked(sessions),
+            seen.expired and await self._sweep(seen.now, since),
+            seen.revoked and await self._take_revoked(),
             bool(seen.ready) and await self._grant(wishes, seen.ready),
         ]
-        if sweep or seen.revoked or seen.ready or seen.astray:
+        if seen.expired or seen.revoked or seen.ready or seen.astray:
             return 0 if any(done) else IN_VAIN_SECONDS
         return self._idle_seconds(seen)
 
     def _idle_seconds(self, seen: Look) -> float | None:
-        most = MAX_WAIT_SECONDS if self._seats else inf
-        if seen.next_time is not None:
-            most = min(most, max(0.0, (seen.next_time - seen.now) / work.SECOND))
-        if seen.expired:
-            most = max(most, self._sweep_time - time.monotonic())
-        return None if most == inf else most
+        # Where there are sessions it looks now and then, so that it notices when the house is away.
+        most = MAX_WAIT_SECONDS if self._seats or self._is_sparing or seen.next_time is not None else None
+        if most is None or seen.next_time is None:
+            return most
+        return min(most, max(0.0, (seen.next_time - seen.now) / work.SECOND))
 
-    def _mind_the_clock(self, now: int) -> None:
-        """Notice that the store's clock was set: all sessions may seem to be over, of workers that are well."""
-        passed = time.monotonic() - now / work.SECOND
-        if self._passed is not None and abs(self._passed - passed) > MAX_JUMP_SECONDS:
-            log.warning("the clock was set by %.0f seconds", self._passed - passed)
-            self._wait_for_workers()
-        self._passed = passed
+    # The house may be away, or slow. Then sessions that seem to be over are of workers that are well, and could not
+    # renew them. They get as long as a session lasts; those that end under its eyes get no more than any.
 
-    def _wait_for_workers(self) -> None:
-        """End no sessions before their workers could renew them: the house was away, not they."""
-        self._sweep_time = time.monotonic() + work.SESSION_PERIOD / work.SECOND
+    @property
+    def _is_sparing(self) -> bool:
+        return time.monotonic() < self._spare_time
 
-    async def _sweep(self) -> bool:
+    def _heed_slowness(self, *, since: float) -> None:
+        now = time.monotonic()
+        # Half of the time only: where all is slow for long, dead workers' tasks go to others nevertheless.
+        if now - since > SLOW_SECONDS and now > self._spare_time + SPARE_SECONDS:
+            self._was_away = True
+
+    def _has_been_away(self, now: int) -> bool:
+        """Say whether the house was away, or its clock was set, since the last look; if so, spare who ended by now."""
+        self._heed_slowness(since=self._look_time + MAX_WAIT_SECONDS)
+        self._look_time = time.monotonic()
+        before, self._passed = self._passed, self._look_time - now / work.SECOND
+        if before is not None and abs(before - self._passed) > MAX_JUMP_SECONDS:
+            log.warning("the clock was set by %.0f seconds", before - self._passed)
+            self._was_away = True
+        was_away, self._was_away = self._was_away, False
+        if was_away:
+            self._back_time = now
+            self._spare_time = self._look_time + SPARE_SECONDS
+        return was_away
+
+    async def _sweep(self, seen: int, since: int) -> bool:
         """End sessions whose time is over, and say whether that changed anything."""
-        ended = set(await self._store.write_guarded(work.sweep))
+        ended = set(await self.write(work.sweep, seen=seen, since=since))
         for session, seat in self._seats.items():
             if session.id in ended:
                 seat.lose()
         return bool(ended)
 
-    async def _take_revoked(self, sessions: list[str]) -> bool:
+    async def _take_revoked(self) -> bool:
         """Have workers told of leases that ended, and say whether there were any."""
-        revoked = await self._store.write_guarded(work.take_revoked, sessions=sessions)
+        self._unsure.update(self._seats)  # Until the answer is here.
+        revoked = await self.write(work.take_revoked, sessions=[session.id for session in self._seats])
+        self._unsure.clear()
         for session, seat in self._seats.items():
             if session.id in revoked:
                 seat.revoke(list(revoked[session.id]))
@@ -164,11 +199,30 @@ class Leasing:
 
     async def _grant(self, wishes: list[Wish], ready: Collection[Action]) -> bool:
         """Give what there is, and say whether that changed anything."""
-        granted = await self._store.write_guarded(work.grant, wishes=wishes, ready=ready)
+        self._unsure.update(wish.session for wish in wishes)  # Until the answer is here.
+        granted = await self.write(work.grant, wishes=wishes, ready=ready)
+        self._unsure.clear()
+        self._deal(granted)
+        return bool(granted.leases or granted.lost)
+
+    async def _make_sure(self) -> None:
+        """Give and take what sessions got or lost by a write that was perhaps committed, though no answer came."""
+        known = {session: set(seat.held) for session in self._unsure if (seat := self._seats.get(session))}
+        held = await self.write(work.hold, sessions=list(known))
+        self._unsure.clear()
+        for session, leases in held.leases.items():
+            if seat := self._seats.get(session):
+                seat.revoke(list(seat.held & known[session] - {lease.name for lease in leases}))
+        new = {
+            session: [lease for lease in leases if lease.name not in known[session]]
+            for session, leases in held.leases.items()
+        }
+        self._deal(Granted(new, held.lost))
+
+    def _deal(self, granted: Granted) -> None:
         for session, leases in granted.leases.items():
             if seat := self._seats.get(session):
                 seat.give(leases)
         for session in granted.lost:
             if seat := self._seats.get(session):
                 seat.lose()
-        return bool(granted.leases or granted.lost)

@@ -5,6 +5,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -43,6 +44,7 @@ MAX_UNREAD = 8  # Messages taken from a worker before those before them are answ
 MAX_HEARD = 8  # Streams whose reports are written together; each may report 4 MiB.
 MAX_RENEWALS = 1000  # Written together.
 MAX_FILENAME = 200
+UNREAD_SECONDS = work.SESSION_PERIOD / work.SECOND  # A worker that reads nothing for so long is not there.
 _CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+[ -~]{0,100}", re.ASCII)
 LEASES_A_MESSAGE = 50  # Parameters may have 64 KiB, and clients take messages of 4 MiB.
 
@@ -51,7 +53,6 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
     """Serves workers. When `stopping` is set, their streams end with UNAVAILABLE, and they come back elsewhere."""
 
     def __init__(self, store: Store, stopping: asyncio.Event, *, max_result_bytes: int = MAX_RESULT_BYTES) -> None:
-        self._store = store
         self._max_result_bytes = max_result_bytes
         self._stopping = stopping
         self._leasing = Leasing(store, stopping)
@@ -68,16 +69,18 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
         self._alarm = self._alarm or asyncio.ensure_future(self._wake_all_when_stopping())
         try:
             hello = await self._hello(inbox)
-            greeting = await self._store.write_guarded(
+            greeting = await self._leasing.write(
                 work.greet, caller=current_caller(), worker=hello.worker, session_id=hello.session_id
             )
             actions = frozenset((action.service, action.action) for action in hello.actions)
             seat = Seat(greeting.session, actions, hello.capacity, inbox.wake)
             try:
-                await context.write(pb.WorkResponse(welcome=_welcome(greeting.session)))
+                await _tell(context, welcome=_welcome(greeting.session))
                 seat.give(greeting.held)
                 self._leasing.seat(seat)
                 await self._converse(seat, inbox, context)
+            except TimeoutError:
+                log.warning("session=%s is left: its worker reads nothing", seat.session.id)
             finally:
                 self._leasing.unseat(seat)
                 self._leave(seat.session)
@@ -101,16 +104,16 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
             said, renew = _heed(seat, inbox)
             answers = await self._settle(seat, said, refused, renew=renew)
             if answers:
-                await context.write(pb.WorkResponse(acknowledgements=_acknowledgements(said, answers)))
+                await _tell(context, acknowledgements=_acknowledgements(said, answers))
             if seat.lost:
                 seat.revoke(list(seat.held))
             leases, seat.leases = seat.leases, []
             for some in _cut(leases):
-                await context.write(pb.WorkResponse(leases=pb.Leases(leases=map(_lease_to_proto, some))))
+                await _tell(context, leases=pb.Leases(leases=map(_lease_to_proto, some)))
             revoked, seat.revoked = seat.revoked, []
             if revoked:
                 names = [pb.LeaseName(task_id=task_id, attempt=attempt) for task_id, attempt in revoked]
-                await context.write(pb.WorkResponse(revocations=pb.Revocations(leases=names)))
+                await _tell(context, revocations=pb.Revocations(leases=names))
             if seat.lost or ended:
                 return
             await self._woken(inbox)
@@ -125,19 +128,21 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
             return []
         answers = await self._reports.ask(Heard(seat.session, said, refused))
         for (lease, outcome), answer in zip(said, answers, strict=True):
-            if isinstance(answer, LeaseEnded) or (answer is None and not isinstance(outcome, Publication | Chunk)):
+            # A completion is refused because of a result that was, and the lease goes on; or its task ended by it.
+            is_last_word = isinstance(outcome, Ending | Failure) and (answer is None or lease not in refused)
+            if is_last_word or isinstance(answer, LeaseEnded):
                 seat.held.discard(lease)
                 refused.pop(lease, None)
-            elif answer is not None:
+            elif answer is not None and lease in seat.held:
                 refused[lease] = answer
         self._leasing.poke()
         return answers
 
     async def _write_reports(self, heard: Sequence[Heard]) -> list[Answers]:
-        return await self._store.write_guarded(reports.report, heard=heard, max_bytes=self._max_result_bytes)
+        return await self._leasing.write(reports.report, heard=heard, max_bytes=self._max_result_bytes)
 
     async def _write_renewals(self, sessions: Sequence[Session]) -> list[bool]:
-        return await self._store.write_guarded(work.renew, sessions=sessions)
+        return await self._leasing.write(work.renew, sessions=sessions)
 
     async def _woken(self, inbox: "_Inbox") -> None:
         """Wait until there is something to do. Raises Stopping, and what the reading of the stream met."""
@@ -165,7 +170,7 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
 
     async def _write_leave(self, session: Session) -> None:
         try:
-            await self._store.write_guarded(work.leave, session=session)
+            await self._leasing.write(work.leave, session=session)
         except StoreUnavailable as error:
             log.warning("session=%s ends by its time: %s", session.id, error)
         self._leasing.poke()
@@ -204,6 +209,12 @@ class _Inbox:
         finally:
             self.ended = True
             self.wake.set()
+
+
+async def _tell(context: Context, **message: Any) -> None:
+    """Send a message. Raises TimeoutError if the worker has read so little for so long that there is no room for it."""
+    async with asyncio.timeout(UNREAD_SECONDS):
+        await context.write(pb.WorkResponse(**message))
 
 
 def _heed(seat: Seat, inbox: _Inbox) -> tuple[list[Report], bool]:

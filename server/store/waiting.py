@@ -59,13 +59,13 @@ class Waiting:
         left_out = True
         for _ in range(MAX_BATCH):
             self._take_in()
-            if self._soon:
-                yield self._soon.popleft()
-            elif self._rest:
-                left_out = False
-                yield self._rest.popleft()
-            else:
+            queue = self._soon or self._rest
+            if not queue:
                 return
+            left_out = left_out and queue is self._soon
+            job = queue.popleft()
+            if not job.answer.cancelled():
+                yield job
             if time.monotonic() >= until:
                 break
         if left_out and self._rest:
@@ -78,5 +78,5 @@ class Waiting:
     def _sort(self, job: Job | None) -> None:
         if job is None:
             self._closed = True
-        elif not job.answer.cancelled():
+        else:
             (self._soon if job.soon else self._rest).append(job)

@@ -72,7 +72,7 @@ class Seen(NamedTuple):
     action: str
     ready_time: int | None  # When its first pending task is ready; None if there is none.
     last_ready_time: int | None  # When its last pending task is ready.
-    expire_time: int | None  # When the first of all sessions ends.
+    expire_time: int | None  # When the first session ends, of all that end after the time that was given.
     last_expire_time: int | None  # When the last of all sessions ends.
     revoked: int  # How many leases ended of which these sessions have not been told.
 
@@ -127,6 +127,7 @@ _PENDING = text("state = 'PENDING'")  # As the partial index has it.
 _RUNNING = _T.state == "RUNNING"
 _SESSION = _S.id == bindparam("session_id")
 _STREAM = _S.stream == bindparam("of_stream")
+_SINCE = _S.expire_time > bindparam("since")
 _SESSIONS = texts("session_ids")
 
 # Sessions. One that has ended is there until it is swept, and may be taken up or renewed until then.
@@ -165,7 +166,7 @@ _RENEW = Query(
 )
 _EXPIRED = Query(
     select(_S.id)
-    .where(_S.expire_time <= bindparam("now"))
+    .where(_SINCE, _S.expire_time <= bindparam("until"))
     .order_by(_S.expire_time)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True),
@@ -183,7 +184,7 @@ _LOOK = Query(
         _ACTIONS.c.action,
         select(func.min(_T.ready_time)).where(*_OF_ACTION).scalar_subquery(),
         select(func.max(_T.ready_time)).where(*_OF_ACTION).scalar_subquery(),
-        select(func.min(_S.expire_time)).scalar_subquery(),
+        select(func.min(_S.expire_time)).where(_SINCE).scalar_subquery(),
         select(func.max(_S.expire_time)).scalar_subquery(),
         select(func.count()).where(_X.session_id.in_(select(_SESSIONS.c.value))).scalar_subquery(),
     ),
@@ -306,9 +307,9 @@ async def keep_sessions(tx: Tx, sessions: Sequence[tuple[str, int]]) -> list[Ses
     return await tx.all(_KEEP, streams=_streams(sessions))
 
 
-async def expired_sessions(tx: Tx, *, most: int) -> list[str]:
-    """Return sessions that have ended by now, but for those that somebody else is just changing."""
-    return [found.value for found in await tx.all(_EXPIRED, now=tx.now, most=most)]
+async def expired_sessions(tx: Tx, *, since: int, until: int, most: int) -> list[str]:
+    """Return sessions that ended after `since` and by `until`, but for those that somebody else is just changing."""
+    return [found.value for found in await tx.all(_EXPIRED, since=since, until=until, most=most)]
 
 
 async def forget_sessions(tx: Tx, session_ids: Sequence[str]) -> None:
@@ -317,10 +318,10 @@ async def forget_sessions(tx: Tx, session_ids: Sequence[str]) -> None:
     await tx.run(_FORGET, session_ids=_json(session_ids))
 
 
-async def look(tx: Tx, *, actions: Iterable[tuple[str, str]], session_ids: Sequence[str]) -> list[Seen]:
+async def look(tx: Tx, *, actions: Iterable[tuple[str, str]], session_ids: Sequence[str], since: int) -> list[Seen]:
     """Return what there is for each of these actions; at least one must be given."""
     given = [{"service": service, "action": action} for service, action in actions]
-    return await tx.all(_LOOK, actions=_json(given), session_ids=_json(session_ids))
+    return await tx.all(_LOOK, actions=_json(given), session_ids=_json(session_ids), since=since)
 
 
 async def waiting(tx: Tx, *, service: str, action: str, most: int) -> list[Waiting]:

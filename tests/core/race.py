@@ -9,7 +9,7 @@ from server.core.tasks import LAW, TaskState
 from server.core.work import LeaseName, Session, Wish
 from server.store import results as stored_results
 from server.store.engine import Tx
-from tests.core.scenes import ACTION, histogram
+from tests.core.scenes import ACTION, histogram, sweep
 
 STEPS = 300
 WORKERS = 3
@@ -78,7 +78,7 @@ class Race:
     async def pass_time(self) -> None:
         self.tx.now += self.chance.choice([1, 3, 4]) * work.SECOND
         await work.renew(self.tx, sessions=[session for session in self.sessions if self.chance.random() < 0.8])
-        ended = await work.sweep(self.tx)
+        ended = await sweep(self.tx)
         self.sessions = [session for session in self.sessions if session.id not in ended]
         while len(self.sessions) < WORKERS:
             self.sessions.append(await self.greet())
@@ -110,7 +110,7 @@ class Race:
         """Have one last worker do what is left, and count."""
         for _ in range(5):
             self.tx.now += 20 * work.SECOND  # All others are dead, and no back-off is longer.
-            await work.sweep(self.tx)
+            await sweep(self.tx)
             last = await self.greet()
             granted = await work.grant(self.tx, wishes=[Wish(last, frozenset({ACTION}), TASKS)], ready={ACTION})
             for lease in granted.leases.get(last, []):

@@ -42,6 +42,11 @@ async def later(tx: Tx, seconds: float, verb, **values):
     return await verb(tx, **values)
 
 
+async def sweep(tx: Tx) -> list[str]:
+    """End the sessions whose time is over, as a process does that has been there all the time."""
+    return await work.sweep(tx, seen=tx.now, since=0)
+
+
 def histogram(*counts: int) -> str:
     """Return a histogram with these counts, as it is kept."""
     return Histogram([("height", str(number), count) for number, count in enumerate(counts)], []).to_json()

@@ -11,7 +11,7 @@ from server.core.deliveries import CHUNK_BYTES, FAILURE, INLINE_BYTES, LAW, Deli
 from server.core.errors import ResultClaimed, ResultNotFound
 from server.core.reports import Ending, Failure, Heard, Publication, Report
 from server.core.tasks import TaskState
-from tests.core.scenes import Worker, histogram, later, organization, task
+from tests.core.scenes import Worker, histogram, later, organization, sweep, task
 
 WHOLE = b"x" * CHUNK_BYTES
 
@@ -207,7 +207,7 @@ async def test_that_a_task_ended_badly_can_be_had_once(store, ended):
             if ended == "failed":
                 await worker.report(Report(lease, Failure("no")))
             else:
-                await store.write_guarded(later, 60 * attempt + 30, work.sweep)
+                await store.write_guarded(later, 60 * attempt + 30, sweep)
                 worker = await Worker.seated(store)
     parcel = await claim(store, caller, asked.id)
     assert (parcel.rest, parcel.failed, parcel.what.content_type) == (FAILURE, True, "application/json")

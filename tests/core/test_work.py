@@ -16,7 +16,7 @@ from server.store import work as stored_work
 from server.store.engine import Command, Compiled, Query
 from server.store.tasks import TASKS
 from tests.core.race import race
-from tests.core.scenes import ACTION, Worker, histogram, later, organization, task, worker
+from tests.core.scenes import ACTION, Worker, histogram, later, organization, sweep, task, worker
 
 
 async def state_of(store, caller, task_id) -> tasks.Task:
@@ -24,7 +24,8 @@ async def state_of(store, caller, task_id) -> tasks.Task:
 
 
 async def look(store, *sessions, after: float = 0) -> Look:
-    return await store.write(later, after, work.look, actions=[ACTION], sessions=[one.session.id for one in sessions])
+    ids = [one.session.id for one in sessions]
+    return await store.write(later, after, work.look, actions=[ACTION], sessions=ids, since=0)
 
 
 async def test_a_leased_task_is_done_once(store):
@@ -70,7 +71,7 @@ async def test_what_comes_under_an_older_attempt_changes_nothing(store):
     created = await task(store, caller)
     slow = await Worker.seated(store)
     [stale] = await slow.lease()
-    await store.write_guarded(later, 11, work.sweep)
+    await store.write_guarded(later, 11, sweep)
     await store.write(force_ready, task_id=created.id)
     quick = await Worker.seated(store)
     [fresh] = await quick.lease()
@@ -138,7 +139,7 @@ async def test_deaths_count_and_the_last_is_the_task_s_error(store):
         worker = await Worker.seated(store)
         await store.write(force_ready, task_id=created.id)  # It waits, after the deaths before.
         assert await worker.lease()
-        assert await store.write_guarded(later, 11, work.sweep) == [worker.session.id]
+        assert await store.write_guarded(later, 11, sweep) == [worker.session.id]
     dead = await state_of(store, caller, created.id)
     assert (dead.state, dead.error) == (TaskState.FAILED, DIED)
 
@@ -158,7 +159,7 @@ async def test_a_first_death_brings_no_delay(store):
     await store.write_guarded(work.leave, session=dead.session)
     other = await Worker.seated(store)
     assert await other.lease() == []
-    await store.write_guarded(later, 1.1, work.sweep)
+    await store.write_guarded(later, 1.1, sweep)
     assert await other.lease(after=1.2) == [(created.id, 2)]
 
 
@@ -177,7 +178,7 @@ async def test_a_worker_that_comes_back_keeps_its_leases(store):
     assert greeting.session.id == first.session.id
     assert [held.name for held in greeting.held] == [lease]
     again = Worker(store, first.caller, greeting.session)
-    assert await store.write_guarded(later, 2, work.sweep) == []
+    assert await store.write_guarded(later, 2, sweep) == []
     assert await again.complete(lease) == ""
 
 
@@ -205,7 +206,7 @@ async def test_what_an_earlier_stream_of_a_session_does_is_void(store):
 async def test_a_session_that_is_renewed_lives_and_one_that_is_not_ends(store):
     lively, silent = await Worker.seated(store), await Worker.seated(store)
     assert await store.write_guarded(later, 9, work.renew, sessions=[lively.session]) == [True]
-    assert await store.write_guarded(later, 11, work.sweep) == [silent.session.id]
+    assert await store.write_guarded(later, 11, sweep) == [silent.session.id]
     sessions = [silent.session, lively.session]
     assert await store.write_guarded(work.renew, sessions=sessions) == [False, True]
 
@@ -229,7 +230,7 @@ async def test_the_reports_of_a_session_that_was_swept_are_refused(store):
     created = await task(store, caller)
     silent = await Worker.seated(store)
     [lease] = await silent.lease()
-    await store.write_guarded(later, 11, work.sweep)
+    await store.write_guarded(later, 11, sweep)
     assert {await silent.publish(lease), await silent.complete(lease), await silent.fail(lease)} == {"LeaseEnded"}
     assert await silent.hand_back(lease) == "LeaseEnded"
     again = await state_of(store, caller, created.id)
@@ -284,6 +285,8 @@ async def test_after_a_refused_result_the_task_cannot_be_completed(store):
     assert isinstance(answer, InvalidFields)
     assert (await state_of(store, caller, created.id)).state is TaskState.RUNNING
     assert await worker.fail(lease) == ""
+    [[answer]] = await store.write_guarded(reports.report, heard=[Heard(worker.session, done, refused)])
+    assert isinstance(answer, LeaseEnded)
 
 
 async def test_leases_are_dealt_out_in_turn_oldest_first(store):
