@@ -1,4 +1,4 @@
-"""`python -m tests.bench.events`: what an event costs a change, committed with fsync, 16 writers at a time.
+"""What an event costs a change, committed with fsync, 16 writers at a time.
 
 The change is a row that is updated, as a rule is; then the same with its event, in one organization's log (so all
 writers wait for each other) and in sixteen. SQLite in one process and in two; PostgreSQL, with fsync, likewise.
@@ -6,11 +6,7 @@ writers wait for each other) and in sixteen. SQLite in one process and in two; P
 
 import asyncio
 import multiprocessing
-import os
-import statistics
-import tempfile
 import time
-from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -22,11 +18,12 @@ from server.core.caller import Caller, Role
 from server.core.credentials import NewToken
 from server.core.events import Object
 from server.store import migrate
-from server.store.address import DatabaseAddress
+from server.store.address import DatabaseAddress, PostgresAddress
 from server.store.credentials import CREDENTIALS
 from server.store.engine import Command, Store, StoreUnavailable, Tx
 from server.store.opening import open_store
-from tests.databases import Postgres
+from tests.bench.postgres import Postgres
+from tests.bench.table import compared
 
 WRITERS, EACH, ROUNDS = 16, 100, 5
 HOUSE = Caller("operator", Role.OPERATOR, None, "", "")
@@ -115,7 +112,7 @@ def round_of(
     return len(took) / seconds, took, sum(refused for _, refused in answers)
 
 
-def measure(name: str, address: DatabaseAddress, folder: Path) -> None:
+def measure_on(name: str, address: DatabaseAddress, folder: Path) -> None:
     """Print what changes cost with and without their event, in interleaved rounds."""
     rows, logs = asyncio.run(fill(address, folder))
     kinds: dict[str, list[Any]] = {HOW[0]: [None] * WRITERS, HOW[1]: list(logs), HOW[2]: [logs[0]] * WRITERS}
@@ -126,45 +123,26 @@ def measure(name: str, address: DatabaseAddress, folder: Path) -> None:
                 found[how].append(round_of(address, folder, rows, whose, processes))
         plain = [rate for rate, _, _ in found[HOW[0]]]
         for how in HOW:
-            rates = [rate for rate, _, _ in found[how]]
-            ratio = statistics.median(rate / base for rate, base in zip(rates, plain, strict=True))
+            pairs = [(rate, base) for (rate, _, _), base in zip(found[how], plain, strict=True)]
             took = sorted(each for _, times, _ in found[how] for each in times)
             p50, p99 = (took[int(len(took) * share)] * 1000 for share in (0.5, 0.99))
             refused = sum(refused for _, _, refused in found[how])
-            print(
-                f"{name}, {processes} process{'es' * (processes > 1)}, {how}: {statistics.median(rates):.0f}/s"
-                f" (x{ratio:.2f}), p50 {p50:.1f} ms, p99 {p99:.1f} ms, {refused} refused",
-                flush=True,
-            )
+            what = f"changes on {name}, {processes} process{'es' * (processes > 1)}, {how}"
+            seen = f", p50 {p50:.1f} ms, p99 {p99:.1f} ms, {refused} refused"
+            compared(what, pairs, "{:.0f}/s", beside=HOW[0], seen=seen)
 
 
-@contextmanager
-def durable_postgres(folder: Path) -> Any:
-    """Give a PostgreSQL that waits for its disk."""
-    server = Postgres(folder)
-    try:
-        server.run("ALTER SYSTEM SET fsync = on", "ALTER SYSTEM SET full_page_writes = on", "SELECT pg_reload_conf()")
-        server.run("CREATE DATABASE events")
-        yield server.address("events")
-    finally:
-        server.stop()
-
-
-def main() -> None:
+def measure(folder: Path) -> None:
     """Measure on both engines."""
-    where = os.environ.get("BENCH_FOLDER")
-    with tempfile.TemporaryDirectory(dir=where) as temporary:
-        folder = Path(temporary)
-        database = folder / "taskhouse.db"
-        migrate.upgrade(database)
-        measure("SQLite", database, folder)
-        heads = folder / "heads"
-        heads.mkdir()
-        (folder / "pg").mkdir()
-        with durable_postgres(folder / "pg") as address:
-            migrate.upgrade(address)
-            measure("PostgreSQL", address, heads)
-
-
-if __name__ == "__main__":
-    main()
+    database = folder / "taskhouse.db"
+    migrate.upgrade(database)
+    measure_on("SQLite", database, folder)
+    heads = folder / "heads"
+    heads.mkdir()
+    postgres = Postgres(folder / "postgres")
+    try:
+        address = PostgresAddress.parse(postgres.database("events"))
+        migrate.upgrade(address)
+        measure_on("PostgreSQL", address, heads)
+    finally:
+        postgres.stop()

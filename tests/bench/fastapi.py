@@ -90,5 +90,5 @@ def told(name: str, pairs: Sequence[tuple[Cost, Cost]], limit: float | None) -> 
     ours, theirs = (
         f"{one.rate:.0f}/s, {one.cpu:.0f} us CPU a call, the client's {one.client:.0f} us" for one in medians
     )
-    aim = NOTHING if limit is None else str(limit)
+    aim = NOTHING if limit is None else f"at least {limit}"
     row(name, ours, beside="FastAPI with SQLModel", there=theirs, ratio=f"{rates}, by CPU {cpu:.2f}", aim=aim)

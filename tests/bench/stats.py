@@ -1,4 +1,4 @@
-"""`make bench-stats`: the monarc API beside FastAPI with SQLModel on the same file, and what history costs.
+"""The monarc API beside FastAPI with SQLModel on the same file, and what history costs.
 
 Runs are interleaved, as fastapi.py says. POSTs are committed with fsync by both.
 """
@@ -6,9 +6,6 @@ Runs are interleaved, as fastapi.py says. POSTs are committed with fsync by both
 import asyncio
 import json
 import sqlite3
-import statistics
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -26,9 +23,10 @@ from server.core.stats_content import Values, read_new
 from server.store.sqlite import SqliteStore
 from server.store.stats import COLUMNS
 from taskhouse.v1 import stats_pb2, stats_pb2_grpc
-from tests.bench.fastapi import cost, peer, told
-from tests.bench.house import House, running
+from tests.bench.fastapi import WORKERS, cost, peer, told
+from tests.bench.house import House, durable, running
 from tests.bench.load import request_of
+from tests.bench.table import compared
 
 PAIRS = 11
 STATS = 100_000
@@ -118,13 +116,7 @@ def write_against_raw(house: House, token: str, folder: Path) -> None:
             )
             ours = answer.written / (time.perf_counter() - began)
         pairs.append((ours, raw_rate(copy, number)))
-    ratios = sorted(a / b for a, b in pairs)
-    print(
-        f"Write: {statistics.median(a for a, _ in pairs):.0f} stats/s; raw batches"
-        f" {statistics.median(b for _, b in pairs):.0f}/s; ratio median {statistics.median(ratios):.2f}"
-        f" (min {ratios[0]:.2f}, max {ratios[-1]:.2f}), limit 0.5",
-        flush=True,
-    )
+    compared("`Write` of stats", pairs, "{:,.0f}/s", beside="raw batches", aim="at least 0.5")
 
 
 def message(number: int) -> stats_pb2.Stat:
@@ -150,9 +142,7 @@ def row_of(stat_id: str, organization_id: int, values: Values) -> tuple[Any, ...
 
 def raw_rate(path: Path, run: int) -> float:
     """Return how many ready rows a second SQLite stores in batches, with the same indexes and durability."""
-    connection = sqlite.connect(str(path), isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+    connection = durable(path)
     connection.execute("PRAGMA foreign_keys=ON")
     [organization_id] = connection.execute("SELECT id FROM organizations WHERE name = 'bench'").fetchone()
     batches = [
@@ -205,12 +195,10 @@ def with_history() -> None:
             for house, requests in zip((small, large), found, strict=True):
                 latencies(house, requests[name])
             pairs = [(latencies(small, found[0][name]), latencies(large, found[1][name])) for _ in range(PAIRS)]
-            parts = []
-            for at, what in enumerate(("median", "p99", "CPU")):
-                few, many = (statistics.median(took[at] for took in each) for each in zip(*pairs, strict=True))
-                ratio = statistics.median(b[at] / a[at] for a, b in pairs)
-                parts.append(f"{what} {few:.0f} -> {many:.0f} us (median ratio {ratio:.2f})")
-            print(f"{SMALL} -> {LARGE} stats, {name}: {', '.join(parts)}", flush=True)
+            for at, figure in enumerate(("median", "p99", "CPU")):
+                figures = [(many[at], few[at]) for few, many in pairs]
+                what = f"{name} among {LARGE:,} stats, {figure} of a call"
+                compared(what, figures, "{:.0f} us", beside=f"among {SMALL:,}")
 
 
 def latencies(house: House, requests: Sequence[bytes]) -> tuple[float, float, float]:
@@ -235,15 +223,10 @@ def latencies(house: House, requests: Sequence[bytes]) -> tuple[float, float, fl
 
 def measure(folder: Path) -> None:
     """Print everything."""
-    with running(None, *sys.argv[2:]) as house:
+    with running(None, "--processes", WORKERS) as house:
         token = house.run("orgs", "create", "bench")[0]["token"]
-        typed = house.run("tokens", "create", "--org", "bench", "--api", "grpc")[0]["token"]
+        typed = house.token("grpc")
         fill(house.data / "taskhouse.db", STATS)
         against_fastapi(house, folder, token)
         write_against_raw(house, typed, folder)
     with_history()
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        measure(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary))

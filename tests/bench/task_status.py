@@ -100,4 +100,4 @@ def measure(folder: Path) -> None:
         database.close()
     for shape, pairs in times.items():
         what = f"`/task-status/` with {IDS:,} ids, {shape} ({len(forms[shape]) // 1000} KB)"
-        compared(what, pairs, "{:.1f} ms", beside="raw SQL and orjson", aim="4")
+        compared(what, pairs, "{:.1f} ms", beside="raw SQL and orjson", aim="at most 4")
