@@ -175,27 +175,36 @@ def plainly_holds(stat, condition):
 
 @pytest.fixture
 def searches(address):
-    """Returns what stores stats for a new organization and returns the numbers of those that are found."""
+    """Returns what stores stats for a new organization and returns, search by search, the numbers of those found."""
     with asyncio.Runner() as runner:
         store = runner.run(open_store(address))
 
-        async def found(rows, asked):
+        async def found(rows, searched):
             caller = await scenes.organization(store, f"o{next(COUNT)}", Role.MONARC_WRITE)
             contents = [read_new(row) for row in rows]
             made = await store.write(stats.create, caller=caller, contents=contents)
             ids = [stat.id for stat in made]
             assert ids == sorted(ids)
-            page = await store.read(stats.page, caller=caller, asked=stats.Asked(tuple(asked)), effort=Effort.QUICK)
-            return [ids.index(stat.id) for stat in page.stats]
+            pages = [
+                await store.read(stats.page, caller=caller, asked=stats.Asked(tuple(asked)), effort=Effort.QUICK)
+                for asked in searched
+            ]
+            return [[ids.index(stat.id) for stat in page.stats] for page in pages]
 
-        yield lambda rows, asked: runner.run(found(rows, asked))
+        yield lambda rows, searched: runner.run(found(rows, searched))
         runner.run(store.close())
 
 
 @settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(rows=st.lists(STATS, max_size=6), asked=st.lists(CONDITIONS, min_size=1, max_size=3))
-def test_filters_find_what_a_filter_in_plain_python_finds(searches, rows, asked):
-    expected = [number for number, row in enumerate(rows) if all(holds(row, condition) for condition in asked)]
-    assert searches(rows, asked) == expected
+@given(
+    rows=st.lists(STATS, max_size=6),
+    searched=st.lists(st.lists(CONDITIONS, min_size=1, max_size=3), min_size=1, max_size=8),
+)
+def test_filters_find_what_a_filter_in_plain_python_finds(searches, rows, searched):
+    expected = [
+        [number for number, row in enumerate(rows) if all(holds(row, condition) for condition in asked)]
+        for asked in searched
+    ]
+    assert searches(rows, searched) == expected

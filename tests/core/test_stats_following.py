@@ -7,15 +7,11 @@ import pytest
 from server.core import stats
 from server.core.caller import Role
 from server.core.stats import Asked, Effort
-from server.core.stats_content import read_new
 from server.core.stats_ids import ids, moment_after
 from tests.core import scenes
+from tests.core.measured import content
 
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-
-
-def content(day=1):
-    return read_new({"type": "risk", "anr": 2, "day": day, "week": 1, "month": 1, "data": {}})
 
 
 async def followed(store, caller, after):
