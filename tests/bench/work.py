@@ -22,7 +22,7 @@ import grpc
 from taskhouse.v1 import tasks_pb2, tasks_pb2_grpc
 from tests.bench.house import House, cpu_seconds, kit, running, working
 from tests.bench.postgres import Postgres
-from tests.bench.table import NOTHING, row, spread
+from tests.bench.table import row, spread
 
 ROUNDS = 5
 TASKS = 10_000  # of Taskhouse; the others have as many as take them some seconds.
@@ -209,10 +209,10 @@ def procrastinate(postgres: Postgres, database: str) -> list[Peer]:
     ]
 
 
-def tell(name: str, measured: Sequence[Run], other: str, beside: Sequence[Run], *, aim: str = NOTHING) -> None:
+def tell(name: str, measured: Sequence[Run], other: str, beside: Sequence[Run]) -> None:
     """Print what was measured beside another's runs of the same rounds."""
     ratios = [one.rate / another.rate for one, another in zip(measured, beside, strict=True)]
-    row(name, _seen(measured), beside=other, there=_seen(beside), ratio=spread(ratios, "{:.2f}"), aim=aim)
+    row(name, _seen(measured), beside=other, there=_seen(beside), ratio=spread(ratios, "{:.2f}"))
 
 
 def _seen(runs: Sequence[Run]) -> str:
