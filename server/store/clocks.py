@@ -47,19 +47,24 @@ class HouseClock:
 
 
 class DatabaseClock:
-    """The clock of a database server, as it is known between looks at it: true to half of a look's duration."""
+    """The clock of a database server, as it is known between looks at it: true to the duration of a quick one."""
 
     def __init__(self) -> None:
-        self._offset = 0
+        self._offset: int | None = None
 
     def now(self) -> int:
         """Return microseconds since 1970 in UTC."""
-        return _since_boot() + self._offset
+        return _since_boot() + (self._offset or 0)
 
     def begin_look(self) -> int:
         """Return what `end_look` needs."""
         return _since_boot()
 
     def end_look(self, began: int, told: int) -> None:
-        """Set the clock by what the server told in answer to a look that began then."""
-        self._offset = told - (began + _since_boot()) // 2
+        """Set the clock by what the server told in answer to a look that began then.
+
+        Nobody knows when in between it looked. So the clock is moved only as far as it must have been wrong: an answer
+        that was long under way moves nothing.
+        """
+        least, most = told - _since_boot(), told - began
+        self._offset = (least + most) // 2 if self._offset is None else min(max(self._offset, least), most)

@@ -53,6 +53,7 @@ _IN_TURN = "; LOCK TABLE alembic_version IN SHARE UPDATE EXCLUSIVE MODE"
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT"
 _SETTINGS = {
     "application_name": "taskhouse",
+    "default_transaction_isolation": "read committed",  # Whatever the database's owner has set.
     "jit": "off",
     "lock_timeout": f"{LOCK_SECONDS:.0f}s",
     "idle_in_transaction_session_timeout": f"{IDLE_SECONDS:.0f}s",

@@ -19,6 +19,7 @@ from tests.store.names import NAMES, RENAME, Name, Refused, add, add_then_refuse
 COLLIDE = Command(text("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"))
 SLEEP = Command(text("SELECT pg_sleep(60)"))
 LOCK_TABLE = Query(text("LOCK TABLE organizations IN ACCESS EXCLUSIVE MODE"), Name)
+ISOLATION = Query(text("SELECT current_setting('transaction_isolation')"), Name)
 DIE = Command(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 DIE_AT_COMMIT = """
 CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
@@ -142,6 +143,21 @@ async def test_a_verb_cannot_go_on_after_a_statement_of_it_failed(store):
     with pytest.raises(RuntimeError, match="went on"):
         await store.write(go_on)
     assert await store.read(names) == []
+
+
+async def test_what_the_database_s_owner_has_set_makes_no_other_transactions(postgres):
+    address = postgres.fresh(template="template")
+    name = urlsplit(address.url).path[1:]
+    postgres.run(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    store = await open_store(address)
+
+    async def isolation(tx: Tx) -> str:
+        [found] = await tx.all(ISOLATION)
+        return found.name
+
+    assert await store.read(isolation) == "read committed"  # Of a single statement, which cannot collide.
+    assert await store.write(isolation) == "serializable"
+    await store.close()
 
 
 # Connections that are lost
