@@ -81,8 +81,7 @@ async def _is_settled(store: Store, one: Standing, fault: str, lost: Head | None
                 " verify`", one.name, lost.sequence, one.end.sequence if one.end else 0,
             )  # fmt: skip
             await store.write(event_log.note_break, standing=one, lost=lost)
-            return True
-        for span in spans:
+        for span in () if lost else spans:
             log.warning(
                 "events %d to %d of the event log of %s were committed, but not acknowledged; they stay",
                 span.first, span.last, one.name,
@@ -91,7 +90,7 @@ async def _is_settled(store: Store, one: Standing, fault: str, lost: Head | None
     except Exception:  # Whatever somebody has done to a log, the house and the other logs go on.
         log.exception("the event log of %s cannot go on. See `taskhouse events verify`", one.name)
         return False
-    return one.end is not None
+    return True
 
 
 async def unacknowledged(store: Store, heads: Heads, ends: Collection[End]) -> list[Span]:

@@ -183,6 +183,15 @@ async def test_changed_heads_are_noted_by_the_house_until_somebody_accepts_that(
     assert (verdict.is_good, verdict.heads_fault) == (True, "")
 
 
+async def test_changed_heads_are_noted_also_where_the_house_has_no_events_yet(store, heads, tmp_path):
+    acme = await organization(store)
+    await store.write(record, acme.tenant, 1)
+    (tmp_path / "events.heads").unlink()
+    await settle(store, heads)
+    assert await actions(store, None) == ["event_log.broken"]
+    assert (await verify(store, heads)).heads_fault == ""
+
+
 async def test_heads_that_were_held_against_their_logs_are_forgotten_while_a_house_runs(
     store, heads, tmp_path, monkeypatch
 ):
