@@ -20,6 +20,7 @@ PAUSE_SECONDS = 0.01  # Between looks: in a busy house hints come without end.
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth.
 RENEW_SECONDS = 10.0
 RENEW_CLAIMS_SECONDS = 2.0
+LAST_SECONDS = 0.5  # So long may still take what is being sent to a listener that is replaced.
 MAX_AHEAD = 16  # Results that are taken for a listener and not sent yet; of each at most 64 KiB are in memory.
 MAX_UNACKNOWLEDGED = 1000
 
@@ -32,6 +33,7 @@ class Listener:
         self.acknowledges = acknowledges
         self.claims: dict[str, Claim] = {}  # by their tasks: what is taken and not known to be gone
         self.sent: list[Claim] = []  # of these, what is to be noted as gone
+        self.until_ended = asyncio.timeout(None)
         self._poke = poke
         self._waiting: deque[Taken] = deque()
         self._wake = asyncio.Event()
@@ -48,7 +50,8 @@ class Listener:
 
     async def next(self, seconds: float) -> Taken | None:
         """Return what is to be sent next; None if there is nothing for so long. Raises ListenerReplaced, Stopping."""
-        while not self._end:
+        while True:
+            self.check()
             while self._waiting:
                 taken = self._waiting.popleft()
                 if self.claims.get(taken.parcel.task_id) == taken.claim:  # Else somebody has it, or is to get it.
@@ -59,7 +62,11 @@ class Listener:
                     await self._wake.wait()
             except TimeoutError:
                 return None
-        raise self._end
+
+    def check(self) -> None:
+        """Raise ListenerReplaced or Stopping, once that is so."""
+        if self._end:
+            raise self._end
 
     def is_sent(self, taken: Taken) -> None:
         """Note that all of a result was sent."""
@@ -79,9 +86,11 @@ class Listener:
             self.claims.pop(claim.task_id, None)
 
     def end(self, why: Refusal) -> None:
-        """Give it nothing more."""
-        self._end = self._end or why
-        self._wake.set()
+        """Give it nothing more, and leave off what is being sent, unless that is soon done."""
+        if self._end is None:
+            self._end = why
+            self.until_ended.reschedule(asyncio.get_running_loop().time() + LAST_SECONDS)
+            self._wake.set()
 
 
 class Listening:
@@ -105,7 +114,10 @@ class Listening:
 
     @asynccontextmanager
     async def listen(self, credential_id: str, *, acknowledges: bool = False) -> AsyncIterator[Listener]:
-        """Listen to a channel, in place of whoever did before."""
+        """Listen to a channel, in place of whoever did before; what is not sent in the block is given back.
+
+        Raises ListenerReplaced and Stopping, also amid what is being sent: a client may not read.
+        """
         if self._stopping.is_set():
             raise Stopping
         self.start()
@@ -113,7 +125,11 @@ class Listening:
         listener = self._listeners[name] = Listener(name, acknowledges=acknowledges, poke=self._poke.set)
         self._poke.set()
         try:
-            yield listener
+            async with listener.until_ended:
+                yield listener
+        except TimeoutError:
+            listener.check()
+            raise
         finally:
             del self._listeners[name]
             # In a task of its own, as the stream's may have been cancelled.

@@ -37,7 +37,8 @@ class Streams:
             await _refuse(context, "Parameter is missing", "missing-param")
         if named != caller.credential_id or caller.role is not Role.ASAPI_CHANNEL:
             await _refuse(context, "Invalid value", "invalid")
-        async with self._listening.listen(caller.credential_id) as listener, whole_or_cut(context) as answer:
+        # What was not sent is given back before the answer is cut, as that takes as long as the client likes.
+        async with whole_or_cut(context) as answer, self._listening.listen(caller.credential_id) as listener:
             await answer.begin(CONTENT_TYPE, ("cache-control", "no-store, no-transform"))
             await answer.write(frame(SYSTEM, orjson.dumps(BEGUN)))
             while True:

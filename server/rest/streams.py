@@ -12,6 +12,7 @@ from google.api import httpbody_pb2
 
 from server.rpc.door import Context
 
+MESSAGE_BYTES = 64 * 1024  # The edge takes in all of a message, whoever reads it, and what it holds counts as sent.
 LAST_WRITE_SECONDS = 100.0  # The edge ends earlier what does not move.
 CUT = b"\xff\xff\xff\xff"
 
@@ -32,10 +33,13 @@ class Answer:
         self.begun = True
 
     async def write(self, data: bytes) -> None:
-        """Send some of the body. Returns when the edge takes it."""
-        message = httpbody_pb2.HttpBody(content_type=self._content_type, data=data)
-        self._writing = asyncio.ensure_future(self._context.write(message))
-        await asyncio.shield(self._writing)
+        """Send some of the body. Returns when the edge has taken it."""
+        for start in range(0, len(data) or 1, MESSAGE_BYTES):
+            piece = data[start : start + MESSAGE_BYTES]
+            message = httpbody_pb2.HttpBody(content_type=self._content_type, data=piece)
+            self._writing = asyncio.ensure_future(self._context.write(message))
+            self._writing.add_done_callback(_taken_note_of)
+            await asyncio.shield(self._writing)
 
     async def cut(self) -> None:
         """Break the answer off. What is being written must go out before, or the cut would be lost with it."""
@@ -44,6 +48,12 @@ class Answer:
         if not self._context.done():
             with suppress(grpc.aio.BaseError, asyncio.InvalidStateError):  # The client is gone.
                 await asyncio.wait_for(self._context.write(CUT), LAST_WRITE_SECONDS)
+
+
+def _taken_note_of(writing: "asyncio.Future[None]") -> None:
+    """Keep asyncio from reporting a failure for which nobody waits any more."""
+    if not writing.cancelled():
+        writing.exception()
 
 
 @asynccontextmanager

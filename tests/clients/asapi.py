@@ -217,9 +217,9 @@ class Reader:
             assert holds(), self.end
 
     def leave(self) -> None:
-        """Hang up."""
-        self.go_on()
+        """Hang up; what the kernel has is read yet."""
         self._socket.shutdown(socket.SHUT_RDWR)
+        self.go_on()
         self.ended()
 
     def ended(self) -> Exception | str | None:

@@ -196,6 +196,38 @@ def test_a_newer_listener_takes_over(channel_client, listen):
     assert first.stream.frames == []
 
 
+def test_what_a_listener_did_not_read_goes_to_the_next(house, channel_client, listen):
+    reader = listen(channel_client.listen)
+    reader.hold()
+    unread = channel_client.submit("1")
+    other = Client.of(house, "aschannel")
+    witness = listen(other.listen)
+    later = other.submit("1")
+    witness.results([later])
+    other.wait_for(later, status="Publish complete")  # As was the first when what the edge held was sent.
+    reader.leave()
+    assert unread not in reader.stream.results
+    assert listen(channel_client.listen).results([unread]) == {unread: megabytes(1)}
+    witness.leave()
+    other.http.close()
+
+
+def test_a_newer_listener_takes_over_at_once_from_one_that_does_not_read(channel_client, listen):
+    stalled = listen(channel_client.listen)
+    stalled.hold()
+    unread = {}
+    for a in ("20", "1", "1"):
+        unread[task_id := channel_client.submit(a)] = megabytes(int(a))
+        channel_client.wait_for(task_id, status="Publish ongoing, with result available")
+    newer = listen(channel_client.listen)
+    began = time.monotonic()
+    assert newer.results(unread) == unread
+    assert time.monotonic() - began < 10  # The edge would have given up the other after a hundred seconds.
+    stalled.go_on()
+    assert isinstance(stalled.ended(), httpx.RemoteProtocolError)
+    assert not stalled.stream.results
+
+
 def test_a_listener_that_comes_late_gets_what_waits_and_not_what_was_discarded(channel_client, listen):
     discarded = channel_client.published("x")  # Its grace is over.
     late = channel_client.submit("y")

@@ -201,6 +201,19 @@ async def test_a_newer_stream_takes_over_with_what_is_not_acknowledged(client, p
     await second.hear(again)
 
 
+async def test_a_newer_stream_takes_over_from_one_that_is_not_read(client, publish, rows):
+    stalled = await client.listen()
+    large = await client.ask()
+    await publish(b"", *[ONE] * 20)
+    small = await client.ask()
+    await publish()
+    await until_all(rows, ("CLAIMED", 0), ("CLAIMED", 0))
+    newer = await client.listen(process=1)
+    heard = [(one.task_id, one.part) for one in [await newer.next(SOON_SECONDS) for _ in range(21)]]
+    assert sorted(heard) == sorted([(small, 1), *((large, number) for number in range(1, 21))])
+    assert await stalled.refusal() == (Code.ABORTED, "LISTENER_REPLACED")
+
+
 async def test_a_stranger_hears_nothing_and_what_it_acknowledges_is_sent_again(clients, client, publish):
     neighbour, stranger = await clients("acme"), await clients("other")
     streams = [await other.listen() for other in (neighbour, stranger)]
