@@ -1,6 +1,7 @@
 """`/stream/`: results are sent live, in frames."""
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import grpc
 import orjson
@@ -9,7 +10,7 @@ from server.core.caller import Role
 from server.core.deliveries import CHUNK_BYTES, Parcel
 from server.core.listening import Listening
 from server.rest.asapi_door import Entry, body_of_entries, form_of
-from server.rest.exchange import headers_of, query_of
+from server.rest.exchange import QueryBroken, headers_of, query_of
 from server.rest.streams import whole_or_cut
 from server.rpc.door import Context, current_caller
 from server.rpc.refusals import refuse
@@ -21,6 +22,7 @@ CONTENT_TYPE = "application/octet-stream"
 SYSTEM = {"type": "system"}
 BEGUN = {"message": "Message streaming has begun.", "code": "stream-begun"}
 FIELD = "stream"
+INVALID = "Invalid value", "invalid"
 
 
 class Streams:
@@ -36,7 +38,7 @@ class Streams:
         if named is None:
             await _refuse(context, "Parameter is missing", "missing-param")
         if named != caller.credential_id or caller.role is not Role.ASAPI_CHANNEL:
-            await _refuse(context, "Invalid value", "invalid")
+            await _refuse(context, *INVALID)
         # What was not sent is given back before the answer is cut, as that takes as long as the client likes.
         async with whole_or_cut(context) as answer, self._listening.listen(caller.credential_id) as listener:
             await answer.begin(CONTENT_TYPE, ("cache-control", "no-store, no-transform"))
@@ -52,7 +54,10 @@ class Streams:
 
     async def _named(self, request: pb.StreamResultsRequest, context: Context) -> str | None:
         """Return the stream that the call names, in its query or in a form."""
-        in_query = query_of(headers_of(context)).get(FIELD)
+        try:
+            in_query = query_of(headers_of(context)).get(FIELD)
+        except QueryBroken:
+            await _refuse(context, *INVALID)
         if in_query is not None:
             return in_query
         return (await form_of(context, request.http_body)).get(FIELD, [None])[-1]
@@ -74,6 +79,6 @@ def frame(header: Mapping[str, object], payload: bytes) -> bytes:
     return b"%d\r\n%b\r\n%d\r\n%b\r\n" % (len(told) + 2, told, len(payload) + 2, payload)
 
 
-async def _refuse(context: Context, text: str, code: str) -> None:
+async def _refuse(context: Context, text: str, code: str) -> NoReturn:
     body = body_of_entries([Entry(FIELD, text, code)], f"{FIELD}: {text}")
     await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, 400, body)

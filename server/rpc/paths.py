@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 from server.core.errors import PathFieldOverridden
 
 _FIELD = re.compile(r"\{([^}=]+)(?:=([^}]*))?\}")
+_RESERVED = re.compile("%(?=2[1346-9abcf]|3[abdf]|40|5[bd])", re.IGNORECASE)
+"""The escapes that the edge leaves in fields of several segments."""
 Check = Callable[[str, Message], None]
 
 
@@ -32,7 +34,7 @@ def check_for(method: MethodDescriptor) -> Check | None:
         wrong = ""
         for pattern, fields in patterns:
             if match := pattern.fullmatch(path):
-                different = [f for f, text in zip(fields, match.groups(), strict=True) if not _same(message, f, text)]
+                different = [f for f, text in zip(fields, match.groups(""), strict=True) if not _same(message, f, text)]
                 if not different:
                     return
                 wrong = different[0]
@@ -58,15 +60,20 @@ def template_of(rule: http_pb2.HttpRule) -> str:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    parts, end = [], 0
+    parts: list[str] = []
+    end = 0
     for found in _FIELD.finditer(template):
-        parts.append(re.escape(template[end : found.start()]))
-        parts.append("(.*)" if found.group(2) == "**" else "([^/]*)")
+        literal = re.escape(template[end : found.start()])
+        if found.group(2) == "**":  # It may be nothing, with or without the slash before.
+            parts += literal.removesuffix("/"), "(?:/(.*))?"
+        else:
+            parts += literal, "([^/]*)"
         end = found.end()
     parts.append(re.escape(template[end:]))
     return re.compile("".join(parts) + "/?")
 
 
 def _same(message: Message, field: str, text: str) -> bool:
-    value = reduce(getattr, field.split("."), message)
-    return str(value).encode().strip(b"/") == unquote_to_bytes(text).strip(b"/")
+    value = str(reduce(getattr, field.split("."), message)).encode().strip(b"/")
+    readings = text, _RESERVED.sub("%25", text)
+    return any(value == unquote_to_bytes(one).strip(b"/") for one in readings)

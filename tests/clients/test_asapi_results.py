@@ -235,7 +235,9 @@ def test_a_listener_that_comes_late_gets_what_waits_and_not_what_was_discarded(c
     assert channel_client.status(discarded)["result_retrieved"] is False
 
 
-@pytest.mark.parametrize("query", ["", "?stream=", "?stream=x", "?stream=01a20314-c9bd-73c8-b8a3-1b2e8c7c1270"])
+@pytest.mark.parametrize(
+    "query", ["", "?stream=", "?stream=x", "?stream=%ff", "?stream=01a20314-c9bd-73c8-b8a3-1b2e8c7c1270"]
+)
 def test_a_stream_that_is_missing_or_foreign_is_refused(channel_client, query):
     answer = channel_client.http.get(f"/stream/{query}")
     assert (answer.status_code, answer.json()["success"]) == (400, False)
@@ -257,6 +259,14 @@ def test_a_token_for_downloads_listens_to_nothing(store_client):
         ("GET", "/fetch/x", 404),
         ("HEAD", "/fetch/x", 404),
         ("GET", "/fetch/x/y", 404),
+        ("GET", "/fetch", 404),
+        ("POST", "/fetch", 404),
+        ("PUT", "/fetch", 404),
+        ("POST", "/fetch/a%2fb", 405),
+        ("POST", "/fetch/x?rest=y", 400),
+        ("PUT", "/fetch/x?rest=y", 400),
+        ("GET", "/fetch/x/y?rest=z", 400),
+        ("GET", "/fetch/x?task%5fid=y", 400),
     ],
 )
 def test_other_calls_are_answered_in_the_same_shape(store_client, method, path, status):
