@@ -32,7 +32,8 @@ MAX_BODY = 1024 * 1024  # bytes, as sent and as inflated
 MAX_FIELDS = 25_000  # 10,000 ids and as many again that stand there twice
 INLINE_BODY = 64 * 1024  # bytes; reading more would hold up everybody else, and is done in a thread
 MAX_TOLD = 20  # faults
-MAX_ERROR_BYTES = 1200  # of the 4 KiB of a refusal
+MAX_ERROR_BYTES = 1000  # of the 4 KiB of a refusal
+FIELD_BYTES = (2500, 1000, 500, 250, 125, 65)  # From what any text that is told has to what the longest slug has.
 _TOKEN = re.compile(r"token +(\S+) *", re.IGNORECASE)
 _Code = grpc.StatusCode
 
@@ -56,6 +57,7 @@ class Told(NamedTuple):
     text: str | None = None  # None: the refusal's own
 
 
+UNAVAILABLE = "The service is not available at the moment. Try again."
 DUPLICATE = "Account with this Service, Client and Username already exists"
 STATUSES: Mapping[type[Exception], Told] = MappingProxyType(
     {
@@ -68,12 +70,13 @@ STATUSES: Mapping[type[Exception], Told] = MappingProxyType(
         errors.AccountExists: Told(400, _Code.ALREADY_EXISTS, "unique_together", DUPLICATE),
         errors.TaskLimitReached: Told(400, _Code.RESOURCE_EXHAUSTED, "limit_exceeded"),
         errors.UndecodableRequest: Told(400, _Code.INVALID_ARGUMENT, "invalid", "The request cannot be read."),
+        errors.PathFieldOverridden: Told(400, _Code.INVALID_ARGUMENT, "invalid"),
         errors.TooLarge: Told(413, _Code.RESOURCE_EXHAUSTED, "too_large"),
         errors.NotServed: Told(404, _Code.UNIMPLEMENTED, "not_found", "Not found."),
         NotImplementedError: Told(404, _Code.UNIMPLEMENTED, "not_found", "Not found."),
-        StoreUnavailable: Told(
-            503, _Code.UNAVAILABLE, "unavailable", "The service is not available at the moment. Try again."
-        ),
+        errors.ListenerReplaced: Told(409, _Code.ABORTED, "replaced"),
+        errors.Stopping: Told(503, _Code.UNAVAILABLE, "unavailable", UNAVAILABLE),
+        StoreUnavailable: Told(503, _Code.UNAVAILABLE, "unavailable", UNAVAILABLE),
     }
 )
 _FAULT = Told(500, _Code.INTERNAL, "internal", "Internal error.")
@@ -134,17 +137,27 @@ def body_of_refusal(refusal: Exception) -> dict[str, Any]:
 
 
 def body_of_entries(entries: Iterable[Entry], error: str) -> dict[str, Any]:
-    """Return a refusal's body, with as many of the entries as fit into a header."""
-    while len(to_ascii_json(error)) > MAX_ERROR_BYTES:
-        error = errors.cut(error, len(error) * 3 // 4)
-    told: dict[str, list[tuple[str, str]]] = {}
-    body = {"errors": told, "success": False, "error": error}
-    for field, text, code in entries:
-        told.setdefault(field, []).append((python2_text(text), code))
-        if len(to_ascii_json(body)) > MAX_BODY_BYTES:
-            told[field].pop()
+    """Return a refusal's body, with all the entries, of which there are at most MAX_TOLD.
+
+    It must fit into a header. So long names of fields, which no parameter has, are cut shorter the more there are.
+    """
+    entries = tuple(entries)
+    error = _within(error, MAX_ERROR_BYTES)
+    for most in FIELD_BYTES:
+        told: dict[str, list[tuple[str, str]]] = {}
+        for field, text, code in entries:
+            told.setdefault(_within(field, most), []).append((python2_text(text), code))
+        body = {"errors": told, "success": False, "error": error}
+        if len(to_ascii_json(body)) <= MAX_BODY_BYTES:
             break
     return body
+
+
+def _within(text: str, most: int) -> str:
+    """Return the text, or so much of its beginning that it has at most so many bytes in a header."""
+    while len(to_ascii_json(text)) > most:
+        text = errors.cut(text, len(text) * 3 // 4)
+    return text
 
 
 def python2_text(text: str) -> str:

@@ -2,18 +2,23 @@
 
 import gzip
 import json
+import re
 from urllib.parse import urlencode
 
 import grpc
 import grpc.aio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from server.core import credentials, tasks
 from server.core.caller import Caller, Role
 from server.core.credentials import NewToken
+from server.core.errors import Fault, InvalidFields
 from server.core.tasks import TaskState
 from server.identity.authority import Authority
-from server.rest.asapi_door import STATUSES
+from server.rest.asapi_door import FAULTS, STATUSES, body_of_refusal
+from server.rpc.refusals import MAX_BODY_BYTES, to_ascii_json
 from server.services.door import STATUSES as TYPED_STATUSES
 from server.wiring import build_server
 from taskhouse.rest.v1 import asapi_pb2, asapi_pb2_grpc
@@ -180,9 +185,51 @@ async def test_twenty_faults_are_told_and_the_rest_left_out(acme):
     status, told = await acme("SubmitTask", form)
     assert status == 400
     assert told["errors"] == refused(**{f"wrong-{number}": "invalid" for number in range(20)})
-    status, told = await acme("SubmitTask", ASKED | {"ü" * 2000 + str(number): "x" for number in range(30)})
-    assert status == 400
-    assert set(map(len, told["errors"])) == {200}
+    status, told = await acme("SubmitTask", ASKED | {"ü" * 2000: "x"})
+    assert (status, list(told["errors"])) == (400, ["ü" * 199 + "…"])
+
+
+@pytest.mark.parametrize("names", [[f"{number:0152}" for number in range(20)], ["😀" * 199 + one for one in "abc"]])
+async def test_faults_with_long_names_are_told_all_the_same(acme, names):
+    status, told = await acme("SubmitTask", ASKED | dict.fromkeys(names, "x") | {"data": "mms"})
+    assert (status, told["success"]) == (400, False)
+    assert sum(map(len, told["errors"].values())) == min(len(names) + 1, 20)
+    assert told["errors"]["data"] == [["[u'Value not permitted for parameter']", "invalid_parameter_value"]]
+
+
+SLUG = re.compile("[a-z0-9_-]{1,63}")
+TEXTS = st.characters(exclude_categories=["Cs"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            Fault,
+            st.from_regex(SLUG, fullmatch=True)
+            | st.text(TEXTS, max_size=250)
+            | st.sampled_from(["😀" * 200, "\0" * 200, "x" * 63, "y" * 63]),
+            st.text(TEXTS, max_size=400),
+            st.sampled_from(list(FAULTS)),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_a_refusal_tells_twenty_faults_and_names_parameters_in_full(faults):
+    body = body_of_refusal(InvalidFields(tuple(faults)))
+    assert len(to_ascii_json(body)) <= MAX_BODY_BYTES
+    assert all(body["errors"].values())
+    assert sum(map(len, body["errors"].values())) == min(len(faults), 20)
+    assert {fault.field for fault in faults[:20] if SLUG.fullmatch(fault.field)} <= body["errors"].keys()
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_refusal_has_room_for_twenty_parameters_with_the_longest_names(kind):
+    faults = tuple(Fault(f"{number:063}", "ü" * 400, kind) for number in range(20))
+    body = body_of_refusal(InvalidFields(faults))
+    assert list(body["errors"]) == [fault.field for fault in faults]
+    assert len(to_ascii_json(body)) <= MAX_BODY_BYTES
 
 
 async def test_too_many_unfinished_tasks_are_refused_until_some_are_over(store, data, token, tmp_path_factory):
