@@ -23,7 +23,7 @@ from tests.bench.work import CAPACITY, Run, cpu_by_part, procrastinate, tell
 
 ROUNDS, TASKS = 3, 10_000
 CONNECTIONS = 16  # for submissions, and as many for results
-STATUS_SECONDS, STATUS_IDS = 0.1, 1000  # How often to ask, and for how many of the oldest.
+STATUS_SECONDS, STATUS_IDS = 0.5, 1000  # How often to ask, and for how many of the oldest.
 RESULT = b'{"done": true}'
 MODULE = """
 from server.worker.kit import Result, Worker
