@@ -6,7 +6,7 @@ are named for it anywhere, and parameters that are not named are free.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 
 from server.core.catalogue import HOUSE_SERVICE, Action, Service, listed
@@ -80,14 +80,14 @@ def narrowed(action: Action, limits: Limits) -> Action:
     return action._replace(permissions=tuple(permissions))
 
 
-def faults_of_values(limits: Limits, given: Mapping[str, str]) -> list[Fault]:
-    """Return which parameters hold what the limits do not leave them."""
-    refused = (
-        (slug, [value for value in listed(given.get(slug, "")) if value not in values])
-        for slug, values in limits.items()
-    )
+def faults_of_values(limits: Limits, given: Mapping[str, str], *, lists: Set[str]) -> list[Fault]:
+    """Return which parameters hold what the limits do not leave them. Those that are no lists hold one value."""
+    held = {slug: listed(text) if slug in lists else (text,) for slug, text in given.items() if text and slug in limits}
+    refused = {slug: [one for one in values if one not in limits[slug]] for slug, values in held.items()}
     return [
-        Fault(slug, f"may not hold {', '.join(values)}", FaultKind.NOT_PERMITTED) for slug, values in refused if values
+        Fault(slug, f"may not hold {', '.join(values)}", FaultKind.NOT_PERMITTED)
+        for slug, values in refused.items()
+        if values
     ]
 
 

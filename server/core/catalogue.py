@@ -149,6 +149,18 @@ def listed(text: str) -> tuple[str, ...]:
     return tuple(value for value in (part.strip() for part in text.split(",")) if value)
 
 
+def lists_of(action: Action) -> frozenset[str]:
+    """Return the slugs of the parameters that are lists."""
+    lists = {one.slug for one in action.parameters if one.type is ParameterType.LIST}
+    return frozenset(lists.union(one.slug for one in action.permissions))
+
+
+def handed_on(action: Action, given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return a task's parameters as a worker gets them: of lists the values that were checked, with commas between."""
+    lists = lists_of(action)
+    return {slug: ",".join(listed(text)) if slug in lists else text for slug, text in given.items()}
+
+
 def _parameter_faults(parameters: Iterable[Parameter], given: Mapping[str, str]) -> Iterator[Fault]:
     for parameter in parameters:
         text = given.get(parameter.slug, "")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from server.core import accounts, catalogue, counts, tasks
 from server.core.allowances import Allowances, Limits, faults_of_values, narrowed
 from server.core.caller import Caller
-from server.core.catalogue import HOUSE, HOUSE_SERVICE, RESERVED, Action, ParameterType, Service
+from server.core.catalogue import HOUSE, HOUSE_SERVICE, RESERVED, Action, Service
 from server.core.errors import Fault, FaultKind, InvalidFields
 from server.core.tasks import MAX_PARAMETER_BYTES, Retrieval, Task, Wanted
 from server.store.engine import Tx
@@ -88,9 +88,8 @@ def _only(form: Form, name: str, faults: list[Fault]) -> str:
 
 
 def _parameters(action: Action, given: Form, faults: list[Fault]) -> dict[str, str]:
-    """Return the parameters as a task has them: those that have texts, lists with commas between their values."""
-    lists = {one.slug for one in action.parameters if one.type is ParameterType.LIST}
-    lists |= {one.slug for one in action.permissions}
+    """Return the parameters that have texts, lists with commas between what was given."""
+    lists = catalogue.lists_of(action)
     parameters = {}
     for name, values in given.items():
         if name not in lists and len(set(values)) > 1:
@@ -105,7 +104,10 @@ async def _parameter_faults(tx: Tx, caller: Caller, asked: _Asked, parameters: M
     if size > MAX_PARAMETER_BYTES:
         longest = max(parameters, key=lambda name: len(name) + len(parameters[name]))
         return [Fault(longest, f"is too long: all parameters may have {MAX_PARAMETER_BYTES} bytes together")]
-    faults = [*catalogue.faults_of_parameters(asked.action, parameters), *faults_of_values(asked.limits, parameters)]
+    faults = [
+        *catalogue.faults_of_parameters(asked.action, parameters),
+        *faults_of_values(asked.limits, parameters, lists=catalogue.lists_of(asked.action)),
+    ]
     if asked.service == HOUSE_SERVICE and not faults:
         wrong = await counts.check_question(tx, organization_id=caller.tenant, parameters=parameters)
         faults = [replace(fault, field=fault.field.removeprefix("task.parameters.")) for fault in wrong]

@@ -163,13 +163,14 @@ async def _create(tx: Tx, caller: Caller, wanted: Sequence[tuple[str, Wanted]], 
             asked[request] = ids[-1], digest
         wrong = await _wrong(tx, caller, one, actions)
         faults += [replace(fault, field=path + fault.field) for fault in wrong]
-        parameters = orjson.dumps(one.parameters).decode()
+        action = actions.get((one.service, one.action))
+        parameters = catalogue.handed_on(action, one.parameters) if action else one.parameters
         new.append(
             store.New(
                 task_id=ids[-1],
                 service=one.service,
                 action=one.action,
-                parameters=parameters,
+                parameters=orjson.dumps(parameters).decode(),
                 request_id=request,
                 request_digest=digest if request else None,
                 retrieval=one.retrieval,

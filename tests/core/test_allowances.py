@@ -54,10 +54,20 @@ def test_only_what_is_named_is_allowed(texts, expected):
 
 def test_parameters_may_hold_no_other_values():
     limits = Allowances(("icloud/fetch-data:device=one,two",)).limits("icloud", "fetch-data")
-    assert faults_of_values(limits, {"device": "two", "since": "three"}) == []
-    assert faults_of_values(limits, {}) == []
-    [fault] = faults_of_values(limits, {"device": "two,three"})
+    for lists in (frozenset(), frozenset({"device"})):
+        assert faults_of_values(limits, {"device": "two", "since": "three"}, lists=lists) == []
+        assert faults_of_values(limits, {}, lists=lists) == []
+        assert faults_of_values(limits, {"device": ""}, lists=lists) == []
+    assert faults_of_values(limits, {"device": " two ,one,"}, lists={"device"}) == []
+    [fault] = faults_of_values(limits, {"device": "two,three"}, lists={"device"})
     assert (fault.field, fault.description, fault.kind) == ("device", "may not hold three", "NOT_PERMITTED")
+
+
+@pytest.mark.parametrize("text", ["one,two", " one", "one,", ","])
+def test_a_parameter_that_is_no_list_holds_one_value_as_it_is_given(text):
+    limits = Allowances(("icloud/fetch-data:device=one,two",)).limits("icloud", "fetch-data")
+    [fault] = faults_of_values(limits, {"device": text}, lists=frozenset())
+    assert fault.description == f"may not hold {text}"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from server.core import catalogue, tasks
+from server.core.catalogue import Action, Parameter, ParameterType, Permission, Service
 from server.core.errors import InvalidFields, RequestIdReused, TaskNotFound
 from server.core.tasks import LAW, Retrieval, TaskState, Wanted
 from tests.core.scenes import ACTION, HOUSE, Worker, organization, task
@@ -36,6 +37,18 @@ async def test_a_new_task_waits_for_a_worker(store):
     assert created.parameters == {"device": "x", "a": "größe"}
     assert created.start_time is None
     assert created.end_time is None
+    assert await store.read(tasks.get, caller=caller, task_id=created.id) == created
+
+
+async def test_a_task_has_the_values_of_lists_as_they_were_checked(store):
+    caller = await organization(store)
+    lists = (Parameter(slug, slug, ParameterType.LIST, optional=True, description="") for slug in ("names", "none"))
+    text = Parameter("text", "Text", ParameterType.STRING, optional=True, description="")
+    action = Action("list", "List", "", (*lists, text), (Permission("data", ("sms", "photos")),))
+    await store.write(catalogue.apply, caller=HOUSE, services=(Service("mail", "Mail", (action,)),))
+    given = {"names": " a,,b ", "none": "", "text": " c, ", "data": "sms, photos,"}
+    created = await task(store, caller, service="mail", action="list", parameters=given)
+    assert created.parameters == {"names": "a,b", "none": "", "text": " c, ", "data": "sms,photos"}
     assert await store.read(tasks.get, caller=caller, task_id=created.id) == created
 
 

@@ -69,6 +69,7 @@ async def test_a_limited_token_sees_and_asks_what_is_allowed_and_nothing_else(ed
         ({"action": "log-in"}, {"action": "invalid_action"}),
         ({"data": "photos,sms"}, {"data": "invalid_parameter_value"}),
         ({"data": "photos", "device": "d3"}, {"device": "invalid_parameter_value"}),
+        ({"data": "photos", "device": "d1,"}, {"device": "invalid_parameter_value"}),
         ({"service": "cloak", "action": "histogram"}, {"service": "invalid_service"}),
     ):
         status, told = await calls("SubmitTask", ASKED | changes)
@@ -132,6 +133,17 @@ async def test_a_submitted_task_is_stored_with_its_account_and_parameters(acme, 
     assert (task.id, task.service, task.action, task.account) == (task_id, "icloud", "fetch-data", "john@example.com")
     assert task.parameters == {"device": "d1", "data": "sms,photos", "names": "a,b,c", "deep": "TRUE"}
     assert task.retrieval == "asstore"
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [(["sms", ""], "sms"), ("sms, photos", "sms,photos"), ([" sms", ",photos ,"], "sms,photos"), ("sms", "sms")],
+)
+async def test_a_worker_gets_the_values_of_lists_as_they_were_checked(acme, store, given, stored):
+    status, _ = await acme("SubmitTask", ASKED | {"data": given, "device": " d, 1 ", "names": " a ,,b"})
+    assert status == 200
+    task = await only_task(store, await acme_caller(store))
+    assert task.parameters == {"device": " d, 1 ", "data": stored, "names": "a,b"}
 
 
 async def test_a_channel_s_id_is_the_same_for_every_task(edge, acme):
