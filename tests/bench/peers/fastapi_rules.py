@@ -7,17 +7,16 @@ transaction, into a table of its own: a log of rows, without the house's chain.
 
 import hashlib
 import json
-import os
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi_session import Opened
 from pydantic import BaseModel, Field
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 from sqlmodel import Field as Column
-from sqlmodel import Session, SQLModel, create_engine, select
+from sqlmodel import Session, SQLModel, select
 
 
 class RuleRow(SQLModel, table=True):
@@ -55,22 +54,6 @@ class Given(BaseModel):
     enabled: bool | None = None
 
 
-engine: Engine = create_engine(f"sqlite:///{os.environ['DATABASE_FILE']}", connect_args={"check_same_thread": False})
-
-
-@event.listens_for(engine, "connect")
-def durable(connection: Any, _: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=30000")
-
-
-def session() -> Iterator[Session]:
-    with Session(engine) as opened:
-        yield opened
-
-
-Opened = Annotated[Session, Depends(session)]
 TOKEN = text(
     "SELECT organization_id, display_name FROM credentials"
     " WHERE digest = :digest AND kind IN ('rudder_read', 'rudder_write') AND revoke_time IS NULL"

@@ -6,19 +6,18 @@ documentation of both shows it; keys are looked up by their digest on every call
 
 import hashlib
 import json
-import os
 import secrets
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query
+from fastapi_session import Opened
 from pydantic import BaseModel, Field
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 from sqlmodel import Field as Column
-from sqlmodel import Session, SQLModel, create_engine, select
+from sqlmodel import SQLModel, select
 
 
 class StatRow(SQLModel, table=True):
@@ -52,22 +51,6 @@ class Given(BaseModel):
     data: Any
 
 
-engine: Engine = create_engine(f"sqlite:///{os.environ['DATABASE_FILE']}", connect_args={"check_same_thread": False})
-
-
-@event.listens_for(engine, "connect")
-def durable(connection: Any, _: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=30000")
-
-
-def session() -> Iterator[Session]:
-    with Session(engine) as opened:
-        yield opened
-
-
-Opened = Annotated[Session, Depends(session)]
 KEY = text(
     "SELECT o.id, o.name FROM credentials c JOIN organizations o ON o.id = c.organization_id"
     " WHERE c.digest = :digest AND c.revoke_time IS NULL"
