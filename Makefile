@@ -25,9 +25,10 @@ run: setup ## Start the house on SQLite, upload the sample data, run a task, sho
 test: setup ## Run every test: real Envoy, real certificates
 	@$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
-soak: setup ## Kill parts of houses CYCLES=1000 times on each engine, and change event logs 100,000 times (SEED=n repeats an order)
+soak: setup ## Kill parts of houses CYCLES=1000 times on each engine (SEED=n repeats an order), change event logs 100,000 times, take a database away for long
 	@CYCLES=$(or $(CYCLES),1000) SEED=$(or $(SEED),$$RANDOM) $(BIN)/pytest -n 2 tests/chaos/test_kills.py
 	@MUTATIONS=100000 $(BIN)/pytest -n 2 tests/core/test_chain.py
+	@AWAY=14 $(BIN)/pytest tests/chaos/test_outages.py
 
 lint: setup ## ruff, mypy, import-linter, buf
 	@$(BIN)/ruff check .
