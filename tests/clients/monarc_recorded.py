@@ -25,7 +25,7 @@ class Line(NamedTuple):
     status: int
     body: str | None
     ours: Ours | None = None
-    headers: tuple[tuple[str, str], ...] = ()  # of the request; None: the key and, with a body, its type
+    headers: tuple[tuple[str, str], ...] = ()  # beside the key, unless it or Accept is among them, and JSON's type
 
 
 def shown(**changed: str) -> str:
@@ -138,6 +138,8 @@ REFUSALS = (
     Line("POST", STATS, given(), 400, NO_JSON, headers=(("Content-Type", "text/plain"),)),
     Line("POST", STATS, "a=1", 400, NO_JSON, headers=(("Content-Type", "application/x-www-form-urlencoded"),)),
     Line("POST", STATS, given(), 200, shown(), headers=(("Content-Type", "application/vnd.api+json"),)),
+    Line("POST", STATS, given(id='"5eb9ca210381f6f321022ae6"'), 200, shown(id='"5eb9ca210381f6f321022ae6"'),
+         Ours(200, shown(), "ids are the house's; the real one replaced whatever stat had this one")),
     Line("POST", STATS, given(uuid=f'"{UUID}"', day="2"), 500, None,
          Ours(409, f'{{"error": "The stat <id> has the uuid {UUID} and other content.", "id": "<id>"}}', NO_500)),
     Line("POST", STATS, given(data='{"a.b": 1, "$where": 2, "_cls": 3}'), 500, None,
@@ -163,6 +165,8 @@ ORGANIZING = (
     Line("GET", f"{ORGANIZATIONS}CASES/", None, 200, '{"name": "CASES"}'),
     Line("GET", f"{ORGANIZATIONS}NOBODY/", None, 404, NO_ORGANIZATION),
     Line("POST", f"{ORGANIZATIONS}CASES/", "{}", 404, PUT_INSTEAD),
+    Line("PUT", f"{ORGANIZATIONS}CASES/", '{"token": "a-token-of-a-stranger"}', 200, '{"name": "CASES"}',
+         Ours(405, '{"error": "Method not allowed."}', HIDDEN)),
     Line("DELETE", f"{ORGANIZATIONS}CASES/", None, 405, None,
          Ours(405, '{"error": "Method not allowed."}', "refusals are JSON")),
     Line("POST", ORGANIZATIONS, '{"name": "CASES", "token": "a-token-of-a-stranger"}', 200, '{"name": "CASES"}',
