@@ -74,13 +74,14 @@ def house(
 
 
 @pytest.fixture(autouse=True)
-def first(house: House) -> Part:
-    """The server that runs alone at first, so that it holds whatever begins."""
-    for part in house.servers:
-        if part.pid:
-            house.kill(part)
-    house.start_server(house.servers[0])
-    return house.servers[0]
+def servers(house: House) -> tuple[Part, Part]:
+    """A server that runs alone, so that it holds whatever begins, and another that can be started."""
+    first, second = sorted(house.servers, key=lambda part: not part.pid)  # Who survived the last test comes first.
+    if second.pid:
+        house.kill(second)
+    if not first.pid:
+        house.start_server(first)
+    return first, second
 
 
 @pytest.fixture
@@ -128,13 +129,14 @@ def whole(megabytes: int) -> bytes:
     return b"".join(bytes([number]) * MIB for number in range(megabytes))
 
 
-def test_what_a_killed_server_was_sending_live_goes_whole_to_whoever_listens_next(house, first, clients):
+def test_what_a_killed_server_was_sending_live_goes_whole_to_whoever_listens_next(house, servers, clients):
+    first, second = servers
     client = clients("aschannel")
     reader = client.listen()
     before = submit(client, 1)
     reader.results([before])
     client.wait_for(before, status="Publish complete")
-    house.start_server(house.servers[1])
+    house.start_server(second)
     reader.hold()
     large = submit(client, 20)
     ongoing = "Publish ongoing, with result available"
@@ -153,7 +155,8 @@ def test_what_a_killed_server_was_sending_live_goes_whole_to_whoever_listens_nex
     again.leave()
 
 
-def test_of_what_a_killed_server_had_sent_over_grpc_whatever_was_not_acknowledged_is_sent_again(house, first):
+def test_of_what_a_killed_server_had_sent_over_grpc_whatever_was_not_acknowledged_is_sent_again(house, servers):
+    first, second = servers
     task = tasks_pb2.Task(
         service="test", action="publish", parameters={"times": "0"}, retrieval=tasks_pb2.TASK_RETRIEVAL_ASCHANNEL
     )
@@ -176,7 +179,7 @@ def test_of_what_a_killed_server_had_sent_over_grpc_whatever_was_not_acknowledge
         sent = [next(stream).task_id for _ in range(3)]
         assert set(sent) == asked
         stub.AcknowledgeResults(results_pb2.AcknowledgeResultsRequest(task_ids=sent[:1]))
-        house.start_server(house.servers[1])
+        house.start_server(second)
         house.kill(first)
         with pytest.raises(grpc.RpcError):
             next(stream)
@@ -187,14 +190,15 @@ def test_of_what_a_killed_server_had_sent_over_grpc_whatever_was_not_acknowledge
         stub.AcknowledgeResults(results_pb2.AcknowledgeResultsRequest(task_ids=[*sent, last]))
 
 
-def test_a_download_that_dies_with_its_server_is_cut_and_the_next_one_gets_the_whole(house, first, clients):
+def test_a_download_that_dies_with_its_server_is_cut_and_the_next_one_gets_the_whole(house, servers, clients):
+    first, second = servers
     client, idle = clients("asstore"), clients("aschannel")
     task_id = submit(client, 50)
     client.wait_for(task_id, status="Publish complete")
-    house.start_server(house.servers[1])
     with client.http.stream("GET", f"/fetch/{task_id}/") as answer:
         pieces = answer.iter_raw()
         assert next(pieces)
+        house.start_server(second)
         house.kill(first)
         with pytest.raises(httpx.TransportError):
             for _ in pieces:
@@ -212,9 +216,7 @@ def test_a_download_that_dies_with_its_server_is_cut_and_the_next_one_gets_the_w
     reader.leave()
 
 
-def test_the_result_of_a_killed_worker_is_made_by_another_that_begins_within_two_seconds(
-    house, first, clients, tmp_path
-):
+def test_the_result_of_a_killed_worker_is_made_by_another_that_begins_within_two_seconds(house, clients, tmp_path):
     client, gate = clients("asstore"), tmp_path / "gate"
     task_id = client.submit("", service="test", action="wait", file=str(gate))
     client.wait_for(task_id, status="Work complete")
