@@ -79,23 +79,29 @@ class Parcel(NamedTuple):
         return self.chunks + (1 if self.rest or not self.chunks else 0)
 
 
-async def claim(tx: Tx, *, caller: Caller, task_id: str) -> Parcel:
-    """Claim a stored result for one download. Raises ResultNotFound, ResultClaimed."""
+async def claim(tx: Tx, *, caller: Caller, task_id: str) -> Parcel | None:
+    """Claim a stored result for one download; None: somebody is getting the last of it, so that it is gone in a moment.
+
+    Raises ResultNotFound, ResultClaimed.
+    """
     if not is_id(task_id):
         raise ResultNotFound(task_id)
     until = tx.now + CLAIM_PERIOD
     found = await claims.claim(tx, task_id=task_id, credential_id=caller.credential_id, until=until)
     if found is None:
         there = await claims.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
-        raise ResultClaimed(task_id) if there and there.state == DeliveryState.CLAIMED else ResultNotFound(task_id)
-    return parcel(found)
+        if there is None or there.state != DeliveryState.CLAIMED:
+            raise ResultNotFound(task_id)
+        if not there.retrieved:
+            raise ResultClaimed(task_id)
+    return parcel(found) if found else None
 
 
 async def describe(tx: Tx, *, caller: Caller, task_id: str) -> Description:
     """Say what a download would bring, now or once another has failed. Raises ResultNotFound."""
     if is_id(task_id):
         found = await claims.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
-        if found and found.state in (DeliveryState.AVAILABLE, DeliveryState.CLAIMED):
+        if found and found.state in (DeliveryState.AVAILABLE, DeliveryState.CLAIMED) and not found.retrieved:
             if found.failed:
                 return Description(len(FAILURE), JSON, None)
             return Description(found.size, found.content_type, found.filename)
@@ -112,12 +118,20 @@ async def give_back(tx: Tx, *, parcel: Parcel) -> None:
     await claims.give_back(tx, task_id=parcel.task_id, claim=parcel.claim)
 
 
-async def deliver(tx: Tx, *, parcel: Parcel) -> bool:
-    """End a claim well: its result is gone, as a client has it. False if the claim was not held any more."""
-    found = await claims.held(tx, [(parcel.task_id, parcel.claim)])
+async def hand_over(tx: Tx, *, parcel: Parcel) -> bool:
+    """Note that a client gets the last of a result: it counts as retrieved, unless the claim is given back or ends.
+
+    False if the claim was not held any more.
+    """
+    return await claims.hand_over(tx, task_id=parcel.task_id, claim=parcel.claim, until=tx.now + CLAIM_PERIOD)
+
+
+async def deliver(tx: Tx, *, parcels: Sequence[Parcel]) -> int:
+    """End claims well: their results are gone, as clients have them. Return how many of the claims were held."""
+    found = await claims.held(tx, [(parcel.task_id, parcel.claim) for parcel in parcels])
     if found:
         await store.end(tx, found, state=DeliveryState.DELIVERED, retrieved=True)
-    return bool(found)
+    return len(found)
 
 
 async def part(tx: Tx, *, parcel: Parcel, number: int) -> bytes:

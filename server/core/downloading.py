@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from server.core import deliveries
 from server.core.caller import Caller
@@ -15,15 +14,25 @@ from server.store.engine import Store, StoreUnavailable
 PIECE_BYTES = 64 * 1024  # A claim is renewed between two pieces, so this much may take a slow reader half a minute.
 RENEW_SECONDS = 10.0  # A claim is for 30.
 REST_SECONDS = 0.02  # Between two slices of what is removed.
+LAST_LOOKS, LOOK_SECONDS = 40, 0.05  # At a result of which somebody is getting the last.
+
+
+async def nothing() -> None:
+    """Send nothing."""
 
 
 class Download:
-    """A claimed result."""
+    """A result that is claimed, once `claiming` is done."""
 
-    def __init__(self, store: Store, parcel: Parcel) -> None:
-        self.parcel = parcel
-        self.delivered = False
+    def __init__(self, store: Store, claiming: "asyncio.Future[Parcel]") -> None:
+        self.claiming = claiming
         self._store = store
+        self._delivering: asyncio.Future[None] | None = None
+
+    @property
+    def parcel(self) -> Parcel:
+        """What is to be sent."""
+        return self.claiming.result()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the bytes, at most PIECE_BYTES at a time; of an empty result one empty piece.
@@ -40,12 +49,26 @@ class Download:
                     if not await self._store.write_guarded(deliveries.renew, parcel=self.parcel):
                         raise ResultClaimed(self.parcel.task_id)
 
-    async def deliver(self) -> None:
-        """Let go of the result for good: the client has it. Raises ResultClaimed, if the claim is lost."""
-        # Shielded, as nobody would know what became of it.
-        self.delivered = await asyncio.shield(self._store.write_guarded(deliveries.deliver, parcel=self.parcel))
-        if not self.delivered:
+    async def deliver(self, send_last: Callable[[], Awaitable[None]] = nothing) -> None:
+        """Have the last of it sent, when it is noted that it counts as retrieved: who has all of it finds that so.
+
+        Raises ResultClaimed, if the claim is lost.
+        """
+        # Shielded, as what became of it decides where the result belongs, whoever hangs up meanwhile.
+        self._delivering = asyncio.ensure_future(self._deliver(send_last))
+        await asyncio.shield(self._delivering)
+
+    async def _deliver(self, send_last: Callable[[], Awaitable[None]]) -> None:
+        if not await self._store.write_guarded(deliveries.hand_over, parcel=self.parcel):
             raise ResultClaimed(self.parcel.task_id)
+        await send_last()
+
+    async def is_delivered(self) -> bool:
+        """Say whether all of it was sent, as soon as that is known."""
+        if self._delivering is None:
+            return False
+        await asyncio.wait([self._delivering])
+        return not self._delivering.cancelled() and self._delivering.exception() is None
 
 
 class Downloads:
@@ -53,8 +76,10 @@ class Downloads:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._claiming: set[asyncio.Future[Parcel]] = set()  # of the downloads under way
+        self._under_way: set[Download] = set()
         self._afterwards: set[asyncio.Task[None]] = set()
+        self._sent: list[Parcel] = []  # of which the store does not know yet that all was
+        self._delivering = asyncio.Lock()
         self._removing = asyncio.Lock()
 
     @asynccontextmanager
@@ -63,41 +88,54 @@ class Downloads:
 
         Raises ResultNotFound, ResultClaimed.
         """
-        claiming = asyncio.ensure_future(self._store.write_guarded(deliveries.claim, caller=caller, task_id=task_id))
-        self._claiming.add(claiming)
-        download: Download | None = None
+        download = Download(self._store, asyncio.ensure_future(self._claim(caller, task_id)))
+        self._under_way.add(download)
         try:
-            download = Download(self._store, await asyncio.shield(claiming))
+            await asyncio.shield(download.claiming)
             yield download
         finally:
-            self._claiming.discard(claiming)
-            # In tasks of their own, as this one may be cancelled.
-            if download is None or not download.delivered:
-                self._do(self._give_back(claiming))
-            elif download.parcel.chunks:
-                self._do(self._remove())
+            self._end(download)
 
     async def stop(self) -> None:
         """Give back what is claimed, and finish what was begun afterwards. Downloads under way fail."""
-        for claiming in self._claiming:
-            self._do(self._give_back(claiming))
+        for download in list(self._under_way):
+            self._end(download)
         await asyncio.gather(*self._afterwards)
 
-    async def _give_back(self, claiming: "asyncio.Future[Parcel]") -> None:
-        """End a claim undone, if it is held."""
-        with suppress(Refusal, StoreUnavailable):  # There is none; or it ends by its time.
-            await self._store.write_guarded(deliveries.give_back, parcel=await claiming)
+    async def _claim(self, caller: Caller, task_id: str) -> Parcel:
+        for _ in range(LAST_LOOKS):
+            parcel = await self._store.write_guarded(deliveries.claim, caller=caller, task_id=task_id)
+            if parcel:
+                return parcel
+            await asyncio.sleep(LOOK_SECONDS)
+        raise ResultClaimed(task_id)
 
-    async def _remove(self) -> None:
-        """Remove what nobody needs any more; what is left over because of a failure is swept later."""
-        async with self._removing:
-            with suppress(StoreUnavailable):
+    def _end(self, download: Download) -> None:
+        """Settle what becomes of a result, in a task of its own, as the caller's may be cancelled."""
+        if download in self._under_way:
+            self._under_way.remove(download)
+            task = asyncio.ensure_future(self._settle(download))
+            self._afterwards.add(task)
+            task.add_done_callback(self._afterwards.discard)
+
+    async def _settle(self, download: Download) -> None:
+        with suppress(Refusal, StoreUnavailable):  # There is no claim; or it ends by its time.
+            parcel = await download.claiming
+            if await download.is_delivered():
+                await self._let_go(parcel)
+            else:
+                await self._store.write_guarded(deliveries.give_back, parcel=parcel)
+
+    async def _let_go(self, parcel: Parcel) -> None:
+        """Let go of what was sent, of all there is at a time, and of its chunks; what is left of these is swept."""
+        self._sent.append(parcel)
+        async with self._delivering:
+            if parcels := self._sent:
+                self._sent = []
+                await self._store.write_guarded(deliveries.deliver, parcels=parcels)
+        if parcel.chunks:
+            async with self._removing:
                 more = True
                 while more:
                     more = await self._store.write_guarded(deliveries.remove_chunks)
                     await asyncio.sleep(REST_SECONDS)
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._afterwards.add(task)
-        task.add_done_callback(self._afterwards.discard)

@@ -57,7 +57,7 @@ class Fetches:
         await context.write(httpbody_pb2.HttpBody(content_type=what.content_type))
 
     async def _send(self, task_id: str, context: Context) -> None:
-        """Send all. Whoever has the last byte is to find the result delivered, so it is held back till then."""
+        """Send all. Whoever has the last byte is to find the result retrieved, so it is held back till then."""
         last = b""
         async with (
             whole_or_cut(context) as answer,
@@ -69,8 +69,7 @@ class Fetches:
                 data, last = last + piece[:-1], piece[-1:]
                 if data:
                     await answer.write(data)
-            await download.deliver()
-            await answer.write(last)
+            await download.deliver(lambda: answer.write(last))
 
 
 def _headers(what: Description) -> list[tuple[str, str]]:

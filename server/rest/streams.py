@@ -17,6 +17,10 @@ LAST_WRITE_SECONDS = 100.0  # The edge ends earlier what does not move.
 CUT = b"\xff\xff\xff\xff"
 
 
+class AnswerCut(Exception):
+    """The answer was broken off, so nothing can follow."""
+
+
 class Answer:
     """A streamed answer of HTTP."""
 
@@ -24,6 +28,7 @@ class Answer:
         self._context = context
         self._content_type = ""
         self.begun = False
+        self._is_cut = False
         self._writing: asyncio.Future[None] | None = None
 
     async def begin(self, content_type: str, *headers: tuple[str, str]) -> None:
@@ -33,8 +38,10 @@ class Answer:
         self.begun = True
 
     async def write(self, data: bytes) -> None:
-        """Send some of the body. Returns when the edge has taken it."""
+        """Send some of the body. Returns when the edge has taken it. Raises AnswerCut."""
         for start in range(0, len(data) or 1, MESSAGE_BYTES):
+            if self._is_cut:
+                raise AnswerCut
             piece = data[start : start + MESSAGE_BYTES]
             message = httpbody_pb2.HttpBody(content_type=self._content_type, data=piece)
             self._writing = asyncio.ensure_future(self._context.write(message))
@@ -43,6 +50,7 @@ class Answer:
 
     async def cut(self) -> None:
         """Break the answer off. What is being written must go out before, or the cut would be lost with it."""
+        self._is_cut = True
         if self._writing:
             await asyncio.wait([self._writing], timeout=LAST_WRITE_SECONDS)
         if not self._context.done():

@@ -161,7 +161,9 @@ _RENEW_CLAIMS = Query(
 )
 _RETURN_CLAIMS = Command(update(DELIVERIES).where(*_IN_CLAIMS).values(state="AVAILABLE", available_time=_NOW))
 _RETURN_EXPIRED = Command(
-    update(DELIVERIES).where(text(CLAIMED), _D.claim_until <= _NOW).values(state="AVAILABLE", available_time=_NOW)
+    update(DELIVERIES)
+    .where(text(CLAIMED), _D.claim_until <= _NOW)
+    .values(state="AVAILABLE", retrieved=0, available_time=_NOW)
 )
 _IS_HEARD = (
     exists()

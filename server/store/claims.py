@@ -31,6 +31,7 @@ class InStore(NamedTuple):
     """What there is to say of a stored result."""
 
     state: str
+    retrieved: int
     failed: int
     size: int
     content_type: str
@@ -50,13 +51,14 @@ _OF_STORE = (
 _CLAIM = Query(
     update(DELIVERIES)
     .where(*_OF_STORE, or_(_D.state == "AVAILABLE", and_(_D.state == "CLAIMED", _D.claim_until <= _NOW)))
-    .values(state="CLAIMED", claim=_D.claim + 1, claim_until=_UNTIL)
+    .values(state="CLAIMED", claim=_D.claim + 1, claim_until=_UNTIL, retrieved=0)
     .returning(*(_D[name] for name in Claimed._fields)),
     Claimed,
 )
 _IN_STORE = Query(select(*(_D[name] for name in InStore._fields)).where(*_OF_STORE), InStore)
 _RENEW = Command(update(DELIVERIES).where(*_IN_CLAIM).values(claim_until=_UNTIL))
-_GIVE_BACK = Command(update(DELIVERIES).where(*_IN_CLAIM).values(state="AVAILABLE", available_time=_NOW))
+_HAND_OVER = Command(update(DELIVERIES).where(*_IN_CLAIM).values(retrieved=1, claim_until=_UNTIL))
+_GIVE_BACK = Command(update(DELIVERIES).where(*_IN_CLAIM).values(state="AVAILABLE", retrieved=0, available_time=_NOW))
 _HELD = Query(
     KEPT.select_from(
         DELIVERIES.join(_NAMES, and_(_D.task_id == _NAMES.c.task_id, _D.claim == _NAMES.c.claim)),
@@ -81,6 +83,11 @@ async def in_store(tx: Tx, *, task_id: str, credential_id: str) -> InStore | Non
 async def renew(tx: Tx, *, task_id: str, claim: int, until: int) -> bool:
     """Keep a claim; False if it is not held any more."""
     return await tx.run(_RENEW, of_task=task_id, of_claim=claim, until=until) == 1
+
+
+async def hand_over(tx: Tx, *, task_id: str, claim: int, until: int) -> bool:
+    """Note that a client has the result, unless the claim is given back or ends; False if it is not held any more."""
+    return await tx.run(_HAND_OVER, of_task=task_id, of_claim=claim, until=until) == 1
 
 
 async def give_back(tx: Tx, *, task_id: str, claim: int) -> None:

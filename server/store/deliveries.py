@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import BigInteger, Integer, and_, bindparam, case, delete, insert, null, select, text, update
+from sqlalchemy import BigInteger, Integer, and_, bindparam, case, delete, insert, null, or_, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store import chunks
@@ -44,7 +44,7 @@ class DeliveryRow(SQLModel, table=True):
     state: str  # see core/deliveries.py
     failed: int  # 1: the task ended badly, which is what is to be told
     unstorable: int  # 1: it ended so because its result could not be stored
-    retrieved: int  # 1: a client has it
+    retrieved: int  # 1: a client has it; of a claimed one: is getting the last of it
     attempt: int  # whose chunks there are
     chunks: int  # how many, in the table of chunks
     size: int = Field(sa_type=BigInteger)  # bytes, in chunks and rest
@@ -141,7 +141,9 @@ _FAIL = Command(
 _SPOIL = Command(update(DELIVERIES).where(_IN_IDS).values(unstorable=1))
 
 _OWN = Query(
-    KEPT.where(_IN_IDS, _D.credential_id == bindparam("of_credential"), _D.retrieved == 0, _IS_HERE)
+    KEPT.where(
+        _IN_IDS, _D.credential_id == bindparam("of_credential"), or_(_D.retrieved == 0, _D.state == "CLAIMED"), _IS_HERE
+    )
     .order_by(_D.task_id)
     .with_for_update(),
     Kept,

@@ -54,8 +54,8 @@ async def test_a_result_is_claimed_delivered_and_gone(store, rows):
     assert (parcel.what, parcel.failed) == (Description(3, "text/plain", "a.txt"), False)
     with pytest.raises(ResultClaimed):
         await claim(store, caller, asked.id)
-    assert await store.write_guarded(deliveries.deliver, parcel=parcel)
-    assert not await store.write_guarded(deliveries.deliver, parcel=parcel)
+    assert await store.write_guarded(deliveries.deliver, parcels=[parcel])
+    assert not await store.write_guarded(deliveries.deliver, parcels=[parcel])
     with pytest.raises(ResultNotFound):
         await claim(store, caller, asked.id)
     found = await status(store, caller, asked.id)
@@ -78,7 +78,7 @@ async def test_chunks_come_out_as_they_went_in_and_are_removed(store, rows, size
     parts = [await store.read(deliveries.part, parcel=parcel, number=number) for number in range(1, parcel.parts + 1)]
     assert b"".join(parts) == WHOLE + WHOLE + b"z" * size
     assert parcel.what.size == 2 * CHUNK_BYTES + size
-    await store.write_guarded(deliveries.deliver, parcel=parcel)
+    await store.write_guarded(deliveries.deliver, parcels=[parcel])
     await removed(store, rows)
 
 
@@ -88,7 +88,7 @@ async def test_a_claim_that_is_given_back_can_be_taken_again(store):
     await store.write_guarded(deliveries.give_back, parcel=first)
     second = await claim(store, caller, asked.id)
     assert second.claim == first.claim + 1
-    assert not await store.write_guarded(deliveries.deliver, parcel=first)
+    assert not await store.write_guarded(deliveries.deliver, parcels=[first])
     assert not await store.write_guarded(deliveries.renew, parcel=first)
     assert (await status(store, caller, asked.id)).delivery == DeliveryState.CLAIMED
 
@@ -102,6 +102,37 @@ async def test_a_claim_that_nobody_renews_ends(store):
     with pytest.raises(ResultClaimed):
         await claim(store, caller, asked.id, after=58)
     assert (await claim(store, caller, asked.id, after=60)).claim == 2
+
+
+async def test_what_is_handed_over_counts_as_retrieved_until_it_is_given_back(store):
+    caller, asked = await published(store)
+    first = await claim(store, caller, asked.id)
+    assert await store.write_guarded(deliveries.hand_over, parcel=first)
+    assert (await status(store, caller, asked.id)).retrieved == 1
+    assert await claim(store, caller, asked.id) is None
+    with pytest.raises(ResultNotFound):
+        await store.read(deliveries.describe, caller=caller, task_id=asked.id)
+    await store.write_guarded(deliveries.give_back, parcel=first)
+    assert (await status(store, caller, asked.id)).retrieved == 0
+    assert not await store.write_guarded(deliveries.hand_over, parcel=first)
+    second = await claim(store, caller, asked.id)
+    assert await store.write_guarded(deliveries.hand_over, parcel=second)
+    await store.write_guarded(deliveries.consume, caller=caller, task_ids=[asked.id])
+    assert not await store.write_guarded(deliveries.deliver, parcels=[second])
+    assert (await status(store, caller, asked.id)).delivery == DeliveryState.DELIVERED
+
+
+@pytest.mark.parametrize("by", ["sweeping", "claiming"])
+async def test_what_was_handed_over_by_a_process_that_died_can_be_had_again(store, by):
+    caller, asked = await published(store)
+    await store.write_guarded(deliveries.hand_over, parcel=await claim(store, caller, asked.id))
+    assert await claim(store, caller, asked.id, after=29) is None
+    if by == "sweeping":
+        assert await store.write_guarded(later, 31, channels.tidy) == 1
+        assert (await status(store, caller, asked.id)).retrieved == 0
+    again = await claim(store, caller, asked.id, after=31)
+    assert (again.claim, again.rest) == (2, b"abc")
+    assert (await status(store, caller, asked.id)).retrieved == 0
 
 
 async def test_of_many_claims_at_once_in_two_processes_one_succeeds(store, elsewhere):
@@ -211,7 +242,7 @@ async def test_that_a_task_ended_badly_can_be_had_once(store, ended):
                 worker = await Worker.seated(store)
     parcel = await claim(store, caller, asked.id)
     assert (parcel.rest, parcel.failed, parcel.what.content_type) == (FAILURE, True, "application/json")
-    await store.write_guarded(deliveries.deliver, parcel=parcel)
+    await store.write_guarded(deliveries.deliver, parcels=[parcel])
     with pytest.raises(ResultNotFound):
         await claim(store, caller, asked.id)
 
@@ -222,7 +253,7 @@ async def test_a_result_can_be_had_before_its_task_is_done_and_is_not_published_
     [lease] = await worker.lease()
     await worker.report(Report(lease, result(b"a")))
     parcel = await claim(store, caller, asked.id)
-    await store.write_guarded(deliveries.deliver, parcel=parcel)
+    await store.write_guarded(deliveries.deliver, parcels=[parcel])
     await worker.report(Report(lease, Failure("late")))
     [lease] = await worker.lease(after=5)
     said = [Report(lease, Chunk(1, WHOLE)), Report(lease, result(b"b", 1)), Report(lease, Ending.COMPLETED)]

@@ -350,6 +350,28 @@ async def test_of_racing_downloads_in_two_processes_one_succeeds(client, publish
     assert refused <= {(Code.NOT_FOUND, "RESULT_NOT_FOUND"), (Code.UNAVAILABLE, "RESULT_CLAIMED")}
 
 
+@pytest.mark.parametrize("outcome", [deliveries.deliver, deliveries.give_back, None], ids=["sent", "broken", "dead"])
+async def test_whoever_comes_while_the_last_of_a_result_is_sent_learns_what_becomes_of_it(
+    client, publish, store, monkeypatch, outcome
+):
+    asked = await client.ask("asstore")
+    await publish()
+    parcel = await store.write_guarded(deliveries.claim, caller=client.caller, task_id=asked)
+    await store.write_guarded(deliveries.hand_over, parcel=parcel)
+    if outcome is None:
+        monkeypatch.setattr(downloading, "LAST_LOOKS", 2)
+        assert await client.download(asked).refusal() == (Code.UNAVAILABLE, "RESULT_CLAIMED")
+        return
+    second = client.download(asked, process=1)
+    if outcome is deliveries.deliver:
+        await store.write_guarded(outcome, parcels=[parcel])
+        assert await second.refusal() == (Code.NOT_FOUND, "RESULT_NOT_FOUND")
+    else:
+        await store.write_guarded(outcome, parcel=parcel)
+        [message] = await second.rest()
+        assert message.data == b"abc"
+
+
 async def test_others_download_nothing(clients, client, publish):
     asked, sent = await client.ask("asstore"), await client.ask("aschannel")
     await publish()
@@ -389,7 +411,7 @@ async def test_the_claim_of_a_slow_reader_is_renewed_and_once_it_is_lost_the_str
             assert await slow.next()
     taken = await store.write_guarded(later, 60, deliveries.claim, caller=client.caller, task_id=asked)
     assert await slow.refusal() == (Code.UNAVAILABLE, "RESULT_CLAIMED")
-    assert await store.write_guarded(deliveries.deliver, parcel=taken)
+    assert await store.write_guarded(deliveries.deliver, parcels=[taken])
 
 
 async def test_a_server_that_stops_gives_claims_back(client, publish, server):
