@@ -32,8 +32,8 @@ SCAN_SECONDS = 600.0
 LOCK_SECONDS = 10.0
 IDLE_SECONDS = 15.0  # In a transaction: a process that was stopped in one gives its locks back.
 BUSY_SECONDS = 10.0  # How long a verb waits for a connection.
-WRITERS, READERS, SCANNERS, SEARCHERS = 8, 8, 2, 2  # Connections, at most.
-CONNECTIONS = WRITERS + READERS + SCANNERS + SEARCHERS + 1  # The last one is for hints.
+WRITERS, KEEPERS, READERS, SCANNERS, SEARCHERS = 8, 2, 8, 2, 2  # Connections, at most.
+CONNECTIONS = WRITERS + KEEPERS + READERS + SCANNERS + SEARCHERS + 1  # The last one is for hints.
 POLL_SECONDS = 0.5
 CLOSE_SECONDS = 5.0
 DEBOUNCE_SECONDS = 0.005  # Between two hints to the other processes.
@@ -97,6 +97,7 @@ class PostgresStore:
         self._several: set[CodeType] = set()
         self._closed = False
         self._writers = self._pool(WRITERS, STATEMENT_SECONDS, _BY_INDEX)
+        self._keepers = self._pool(KEEPERS, STATEMENT_SECONDS, _BY_INDEX)
         self._readers = self._pool(READERS, STATEMENT_SECONDS, _BY_INDEX | _READ_ONLY)
         self._scanners = self._pool(SCANNERS, SCAN_SECONDS, _READ_ONLY)
         self._searchers = self._pool(SEARCHERS, STATEMENT_SECONDS, _READ_ONLY)
@@ -106,7 +107,7 @@ class PostgresStore:
     async def open(cls, address: PostgresAddress, folder: Path | None = None) -> "PostgresStore":
         """Return the store once the database has answered. Raises StoreUnavailable if it does not, saying why."""
         store = cls(address, folder)
-        for pool in (store._writers, store._readers, store._scanners, store._searchers):
+        for pool in (store._writers, store._keepers, store._readers, store._scanners, store._searchers):
             await pool  # It needs to be waited for, though it connects only when it is used.
         try:
             async with store._borrowed(store._writers) as connection:
@@ -163,25 +164,27 @@ class PostgresStore:
 
     async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the verb as if alone, again if it collided, and return after its commit."""
-        return await self._write(_SERIALIZABLE, verb, *args, **kwargs)
+        return await self._write(self._writers, _SERIALIZABLE, verb, *args, **kwargs)
 
     async def write_guarded(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb whose statements guard themselves, and return after its commit."""
-        return await self._write(_READ_COMMITTED, verb, *args, **kwargs)
+        return await self._write(self._writers, _READ_COMMITTED, verb, *args, **kwargs)
 
-    write_soon = write_guarded  # Nobody stands in line.
+    async def write_soon(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As write_guarded: it waits for no connection that others have."""
+        return await self._write(self._keepers, _READ_COMMITTED, verb, *args, **kwargs)
 
-    async def _write(self, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _write(self, pool: Pool, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         sealing: _Sealing = []
         code: CodeType | None = getattr(verb, "__code__", None)
         if time.monotonic() - self._collided.get(code, -inf) < CALM_SECONDS:
-            value = await self._write_in_turn(begin, sealing, verb, *args, **kwargs)
+            value = await self._write_in_turn(pool, begin, sealing, verb, *args, **kwargs)
         else:
             try:
-                value = await self._transact(self._writers, begin, sealing, verb, *args, **kwargs)
+                value = await self._transact(pool, begin, sealing, verb, *args, **kwargs)
             except _COLLISIONS:
                 self._collided[code] = time.monotonic()
-                value = await self._write_in_turn(begin, sealing, verb, *args, **kwargs)
+                value = await self._write_in_turn(pool, begin, sealing, verb, *args, **kwargs)
         for sealed in sealing:  # By now others may write to the same logs.
             await sealed
         self._changes.add()
@@ -189,14 +192,14 @@ class PostgresStore:
         return value
 
     async def _write_in_turn(
-        self, begin: str, sealing: _Sealing, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs
+        self, pool: Pool, begin: str, sealing: _Sealing, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a verb alone among those that collide, in all processes: else they would go on colliding."""
         not_unique = 0
         for tries in range(1, TRIES):
             try:
                 async with self._turn:
-                    return await self._transact(self._writers, begin + _IN_TURN, sealing, verb, *args, **kwargs)
+                    return await self._transact(pool, begin + _IN_TURN, sealing, verb, *args, **kwargs)
             except asyncpg.UniqueViolationError:
                 not_unique += 1
                 if not_unique == 3:  # That is no collision.
@@ -324,7 +327,7 @@ class PostgresStore:
             if self._untold.is_set():
                 async with self._writers.acquire(timeout=CLOSE_SECONDS) as connection:
                     await connection.execute(f"NOTIFY {CHANNEL}")
-        for pool in (self._readers, self._scanners, self._searchers, self._writers):
+        for pool in (self._readers, self._scanners, self._searchers, self._keepers, self._writers):
             try:
                 await asyncio.wait_for(pool.close(), CLOSE_SECONDS)
             except FAILURES:

@@ -274,10 +274,17 @@ async def test_who_waits_too_long_for_a_lock_or_a_connection_is_told(address, mo
     with pytest.raises(StoreUnavailable, match=r"all 2 connections to .* are in use") as told:
         await asyncio.wait_for(store.write(add, "late"), 5)
     assert "its URL" not in told.value.remedy  # The database is well.
+    other = engine_room.KEEPERS * ["soon"]
+    assert await asyncio.wait_for(asyncio.gather(*(store.write_soon(say, word) for word in other)), 5) == other
     enough.set()
     await asyncio.gather(*holding)
     assert await store.write(add, "next") == "next"
     await store.close()
+
+
+async def say(tx: Tx, word: str) -> str:
+    await tx.all(ISOLATION)
+    return word
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_unavailable(monkeypatch):
