@@ -1,6 +1,6 @@
 """The monarc API beside FastAPI with SQLModel on the same file, and what history costs.
 
-Runs are interleaved, as fastapi.py says. POSTs are committed with fsync by both.
+Runs are interleaved, as fastapi.py says. Both give the same content. POSTs are committed with fsync by both.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from server.core.stats_content import Values, read_new
 from server.store.sqlite import SqliteStore
 from server.store.stats import COLUMNS
 from taskhouse.v1 import stats_pb2, stats_pb2_grpc
-from tests.bench.fastapi import WORKERS, cost, peer, told
+from tests.bench.fastapi import WORKERS, Peer, cost, peer, told
 from tests.bench.house import House, durable, running
 from tests.bench.load import request_of
 from tests.bench.table import compared
@@ -83,6 +83,7 @@ def against_fastapi(house: House, folder: Path, token: str) -> None:
         ("POST one", 4.0, [request_of("POST", "/api/v2/stats/", headers=(key, json_type), body=body)]),
     )
     with peer(folder, database, "fastapi_stats") as other:
+        compare(house, other, token, [*lists, *(f"/api/v2/stats/{stat_id}/" for stat_id in ids)])
         for name, limit, requests in cases:
             cost(house.http, requests, house.cpu_seconds), cost(other.address, requests, other.cpu_seconds)
             pairs = [
@@ -90,6 +91,18 @@ def against_fastapi(house: House, folder: Path, token: str) -> None:
                 for _ in range(PAIRS)
             ]
             told(name, pairs, limit)
+
+
+def compare(house: House, other: Peer, token: str, paths: Sequence[str]) -> None:
+    """See that both answer the same."""
+    with httpx.Client(headers={"x-api-key": token}) as client:
+        for path in paths:
+            ours, theirs = (
+                client.get(f"http://127.0.0.1:{port}{path}").raise_for_status().json()
+                for _, port in (house.http, other.address)
+            )
+            if ours != theirs:
+                raise RuntimeError(f"the answers differ: {ours!r} {theirs!r}")
 
 
 def write_against_raw(house: House, token: str, folder: Path) -> None:

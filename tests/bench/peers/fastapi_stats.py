@@ -81,6 +81,7 @@ def shown(row: StatRow, name: str) -> dict[str, Any]:
         "day": row.day,
         "week": row.week,
         "month": row.month,
+        **{name: value for name, value in (("quarter", row.quarter), ("year", row.year)) if value is not None},
         "data": json.loads(row.data),
         "created_at": told(row.create_time),
         "updated_at": told(row.update_time),
