@@ -8,6 +8,7 @@ import pytest
 from server.doctor import database as doctor_database
 from server.doctor import postgresql
 from server.store.address import PostgresAddress
+from server.store.postgres import CONNECTIONS
 from tests.bench.house import free_port
 from tests.databases import Postgres
 from tests.doctor.visits import add_task, execute, now
@@ -27,7 +28,7 @@ def test_a_postgresql_that_is_too_old_is_told(doctor, postgres: Postgres, monkey
 def test_a_postgresql_with_too_few_connections_for_its_servers_is_told(doctor, postgres: Postgres, monkeypatch):
     monkeypatch.setenv("TASKHOUSE_PROCESSES", "60")
     line = doctor.wrong("connections", "--database", postgres.wiped().url)
-    assert "each server process may open 21" in line
+    assert f"each server process may open {CONNECTIONS}" in line
     assert "max_connections" in line
 
 
