@@ -58,10 +58,10 @@ def text_of(status: Status) -> Text:
     """Return what is told of a task and its delivery."""
     state = TaskState(status.state)
     delivery = DeliveryState(status.delivery or _D.AWAITED)
-    if state is _S.PENDING:
-        return PENDING
-    if state is _S.RUNNING:
-        return {_D.AWAITED: IN_PROGRESS, _D.ARRIVING: WORK_COMPLETE}.get(delivery, PUBLISH_ONGOING)
+    if state in (_S.PENDING, _S.RUNNING):
+        if delivery not in (_D.AWAITED, _D.ARRIVING):  # It stays published if its worker dies before it ends the task.
+            return PUBLISH_ONGOING
+        return PENDING if state is _S.PENDING else IN_PROGRESS if delivery is _D.AWAITED else WORK_COMPLETE
     if state is _S.SUCCEEDED:
         sending = status.retrieval == Retrieval.ASCHANNEL and delivery in ON_ITS_WAY
         return PUBLISH_ONGOING if sending else PUBLISH_COMPLETE

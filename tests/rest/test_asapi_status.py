@@ -94,6 +94,17 @@ async def test_every_status_is_reached_as_a_worker_does_the_task(acme, store):
 
 async def test_a_cancelled_task_did_not_complete_and_has_an_address_that_says_so(acme, store):
     task_id = (await acme("SubmitTask", ASKED))[1]["task_id"]
+async def test_what_is_published_stays_so_when_its_task_waits_for_a_worker_again(acme, store):
+    task_id = (await acme("SubmitTask", ASKED))[1]["task_id"]
+    worker = await Worker.seated(store)
+    [lease] = await worker.lease()
+    await worker.report(Report(lease, Publication(1, Bytes(b"x", 0, "text/plain", ""))))
+    published = (await acme("GetTaskStatuses", {"task_ids": task_id}))[1][task_id]
+    await worker.hand_back(lease)
+    assert (await store.read(tasks.get, caller=await acme_caller(store), task_id=task_id)).state is TaskState.PENDING
+    assert (await acme("GetTaskStatuses", {"task_ids": task_id}))[1][task_id] == published
+
+
     await store.write(tasks.cancel, caller=await acme_caller(store), task_id=task_id)
     assert (await acme("GetTaskStatuses", {"task_ids": task_id}))[1][task_id] == {
         "status": FAILURE,
@@ -111,6 +122,11 @@ async def test_a_cancelled_task_did_not_complete_and_has_an_address_that_says_so
         ("PENDING", "asstore", "AWAITED", 0, "Pending"),
         ("RUNNING", "asstore", "AWAITED", 0, "In progress"),
         ("RUNNING", "aschannel", "ARRIVING", 0, "Work complete"),
+        ("PENDING", "asstore", "ARRIVING", 0, "Pending"),
+        ("PENDING", "asstore", "AVAILABLE", 0, "Publish ongoing, with result available"),
+        ("PENDING", "asstore", "CLAIMED", 0, "Publish ongoing, with result available"),
+        ("PENDING", "asstore", "DELIVERED", 0, "Publish ongoing, with result available"),
+        ("PENDING", "aschannel", "DISCARDED", 0, "Publish ongoing, with result available"),
         ("RUNNING", "asstore", "AVAILABLE", 0, "Publish ongoing, with result available"),
         ("RUNNING", "asstore", "DELIVERED", 0, "Publish ongoing, with result available"),
         ("SUCCEEDED", "aschannel", "AVAILABLE", 0, "Publish ongoing, with result available"),
