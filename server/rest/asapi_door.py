@@ -31,6 +31,11 @@ FORM = "application/x-www-form-urlencoded"
 MAX_BODY = 1024 * 1024  # bytes, as sent and as inflated
 MAX_FIELDS = 25_000  # 10,000 ids and as many again that stand there twice
 INLINE_BODY = 64 * 1024  # bytes; reading more would hold up everybody else, and is done in a thread
+IDS = "task_ids"
+ID_LENGTH = 36  # characters
+MAX_IDS = 10_000
+MAX_PARTS = MAX_BODY // ID_LENGTH  # More of a form are no ids, and cutting them up would hold up everybody else.
+TOO_MANY = f"Too many task ids submitted, limit is {MAX_IDS}"
 MAX_TOLD = 20  # faults
 MAX_ERROR_BYTES = 1000  # of the 4 KiB of a refusal
 FIELD_BYTES = (2500, 1000, 500, 250, 125, 65)  # From what any text that is told has to what the longest slug has.
@@ -190,8 +195,20 @@ def _read(sent: httpbody_pb2.HttpBody, headers: Mapping[str, str]) -> Form:
     return form
 
 
-async def _refuse(context: Context, status: int, code: str, text: str) -> NoReturn:
-    await refuse(context, _Code.INVALID_ARGUMENT, status, body_of_entries([Entry(ALL, text, code)], text))
+async def ids_of(context: Context, form: Form) -> list[str]:
+    """Return the ids of tasks that the form has, in their order, each once; refuse too many."""
+    values = form.get(IDS, ())
+    ids: list[str] = []
+    parts = sum(value.count(",") + 1 for value in values)
+    if parts <= MAX_PARTS:
+        ids = [part for part in dict.fromkeys(part.strip() for value in values for part in value.split(",")) if part]
+    if parts > MAX_PARTS or len(ids) > MAX_IDS:
+        await _refuse(context, 400, "limit_exceeded", TOO_MANY, field=IDS)
+    return ids
+
+
+async def _refuse(context: Context, status: int, code: str, text: str, *, field: str = ALL) -> NoReturn:
+    await refuse(context, _Code.INVALID_ARGUMENT, status, body_of_entries([Entry(field, text, code)], text))
 
 
 def _named(fault: Fault) -> Fault:

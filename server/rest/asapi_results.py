@@ -5,7 +5,7 @@ from google.api import httpbody_pb2
 from server.core import deliveries
 from server.core.downloading import Downloads
 from server.core.listening import Listening
-from server.rest.asapi_door import form_of, not_allowed
+from server.rest.asapi_door import form_of, ids_of, not_allowed
 from server.rest.asapi_fetch import Fetches
 from server.rest.asapi_stream import Streams
 from server.rest.exchange import answer_other, headers_of
@@ -38,8 +38,8 @@ class AsapiResultServicer(asapi_results_pb2_grpc.AsapiResultServiceServicer):
 
     async def ConsumeResults(self, request: pb.ConsumeResultsRequest, context: Context) -> pb.ConsumeResultsResponse:  # noqa: N802 - as generated.
         """Note that the client has results."""
-        form = await form_of(context, request.http_body)
-        task_ids = [task_id for value in form.get("task_ids", ()) for task_id in value.split(",")]
+        ids = await ids_of(context, await form_of(context, request.http_body))
+        task_ids = [task_id.lower() for task_id in ids]
         await self._store.write_guarded(deliveries.consume, caller=current_caller(), task_ids=task_ids)
         return pb.ConsumeResultsResponse(success=True)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,20 +12,16 @@ from server.core import deliveries, errors
 from server.core.deliveries import DeliveryState, Status
 from server.core.errors import MAX_VALUE, Fault, FaultKind, InvalidFields
 from server.core.tasks import Retrieval, TaskState
-from server.rest.asapi_door import Form, form_of, python2_text
+from server.rest.asapi_door import ID_LENGTH, IDS, form_of, ids_of, python2_text
 from server.rest.exchange import headers_of
 from server.rest.origins import origin_of
 from server.rpc.door import Context, current_caller
 from server.store.engine import Store
 from taskhouse.rest.v1 import asapi_pb2 as pb
 
-MAX_IDS = 10_000
 INLINE_IDS = 500  # More are read and answered in threads, as they would hold up everybody else.
-IDS = "task_ids"
-ID_LENGTH = 36  # characters
 UNKNOWN = '{"success":false,"error":"No task with this ID was found."}'
 INVALID = "Invalid task_id value: {}"
-TOO_MANY = f"Too many task ids submitted, limit is {MAX_IDS}"
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _S, _D = TaskState, DeliveryState
 
@@ -77,12 +73,9 @@ class Statuses:
 
     async def answer(self, request: pb.GetTaskStatusesRequest, context: Context) -> httpbody_pb2.HttpBody:
         """Answer an entry for each id; or refuse, if none could be one."""
-        form = await form_of(context, request.http_body)
-        ids = _ids(form)
+        ids = await ids_of(context, await form_of(context, request.http_body))
         if not ids:
             raise InvalidFields((Fault(IDS, "is required", FaultKind.MISSING),))
-        if len(ids) > MAX_IDS:
-            return await _refused(context, [(TOO_MANY, "limit_exceeded")])
         few = len(ids) <= INLINE_IDS
         possible = [given.lower() for given in ids if len(given) == ID_LENGTH and given.isprintable()]
         found = await (self._store.read if few else self._store.scan)(
@@ -94,13 +87,6 @@ class Statuses:
         if few:
             return _answer(_rendered(ids, found, fetch))
         return _answer(await asyncio.to_thread(_rendered, ids, found, fetch))
-
-
-def _ids(form: Form) -> list[str]:
-    """Return the ids of the form, in their order, each once."""
-    values = form.get(IDS, ())
-    parts: Iterable[str] = (part.strip() for value in values for part in value.split(","))
-    return [part for part in dict.fromkeys(parts) if part]
 
 
 def _rendered(ids: Sequence[str], found: Sequence[Status], fetch: str) -> str:

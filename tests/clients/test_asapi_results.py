@@ -155,10 +155,18 @@ def test_another_token_fetches_nothing(house, store_client, channel_client):
 def test_a_result_that_a_client_says_it_has_is_gone(store_client):
     task_id = store_client.published("x")
     for _ in range(2):
-        answer = store_client.http.post("/results-consumed/", data={"task_ids": [task_id, "unknown"]})
+        answer = store_client.http.post("/results-consumed/", data={"task_ids": ["unknown", f", {task_id.upper()} "]})
         assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert store_client.status(task_id)["result_retrieved"] is True
     assert store_client.http.get(f"/fetch/{task_id}/").status_code == 404
+
+
+def test_more_results_than_may_be_named_at_once_are_refused(store_client):
+    task_id = store_client.published("x")
+    ids = ",".join([task_id, *map(str, range(10_000))])
+    answer = store_client.http.post("/results-consumed/", data={"task_ids": ids})
+    assert (answer.status_code, answer.json()["errors"]["task_ids"][0][1]) == (400, "limit_exceeded")
+    assert store_client.status(task_id)["result_retrieved"] is False
 
 
 @pytest.mark.parametrize("way", [Client.listen, Client.listen_by_form])

@@ -64,9 +64,11 @@ async def test_ten_thousand_ids_are_answered_and_one_more_is_refused(acme):
     ids = [own, *(str(uuid7()) for _ in range(9_999))]
     status, told = await acme("GetTaskStatuses", {"task_ids": [*ids, own, own]})
     assert (status, len(told), told[own]["status"]) == (200, 10_001, "Pending")
-    status, told = await acme("GetTaskStatuses", {"task_ids": ",".join([*ids, str(uuid7())])})
     text = "Too many task ids submitted, limit is 10000"
-    assert (status, told["errors"]) == (400, {"task_ids": [[f"[u'{text}']", "limit_exceeded"]]})
+    for too_many in (",".join([*ids, str(uuid7())]), "," * 300_000, ["x" + "," * 5_000] * 10):
+        status, told = await acme("GetTaskStatuses", {"task_ids": too_many})
+        assert (status, told["error"]) == (400, text)
+        assert told["errors"] == {"task_ids": [[f"[u'{text}']", "limit_exceeded"]]}
 
 
 async def test_every_status_is_reached_as_a_worker_does_the_task(acme, store):
@@ -92,8 +94,6 @@ async def test_every_status_is_reached_as_a_worker_does_the_task(acme, store):
     assert await told() == published | {"status": "Publish complete", "success": True}
 
 
-async def test_a_cancelled_task_did_not_complete_and_has_an_address_that_says_so(acme, store):
-    task_id = (await acme("SubmitTask", ASKED))[1]["task_id"]
 async def test_what_is_published_stays_so_when_its_task_waits_for_a_worker_again(acme, store):
     task_id = (await acme("SubmitTask", ASKED))[1]["task_id"]
     worker = await Worker.seated(store)
@@ -105,6 +105,8 @@ async def test_what_is_published_stays_so_when_its_task_waits_for_a_worker_again
     assert (await acme("GetTaskStatuses", {"task_ids": task_id}))[1][task_id] == published
 
 
+async def test_a_cancelled_task_did_not_complete_and_has_an_address_that_says_so(acme, store):
+    task_id = (await acme("SubmitTask", ASKED))[1]["task_id"]
     await store.write(tasks.cancel, caller=await acme_caller(store), task_id=task_id)
     assert (await acme("GetTaskStatuses", {"task_ids": task_id}))[1][task_id] == {
         "status": FAILURE,
@@ -120,13 +122,13 @@ async def test_what_is_published_stays_so_when_its_task_waits_for_a_worker_again
     ("state", "retrieval", "delivery", "unstorable", "text"),
     [
         ("PENDING", "asstore", "AWAITED", 0, "Pending"),
-        ("RUNNING", "asstore", "AWAITED", 0, "In progress"),
-        ("RUNNING", "aschannel", "ARRIVING", 0, "Work complete"),
         ("PENDING", "asstore", "ARRIVING", 0, "Pending"),
         ("PENDING", "asstore", "AVAILABLE", 0, "Publish ongoing, with result available"),
         ("PENDING", "asstore", "CLAIMED", 0, "Publish ongoing, with result available"),
         ("PENDING", "asstore", "DELIVERED", 0, "Publish ongoing, with result available"),
         ("PENDING", "aschannel", "DISCARDED", 0, "Publish ongoing, with result available"),
+        ("RUNNING", "asstore", "AWAITED", 0, "In progress"),
+        ("RUNNING", "aschannel", "ARRIVING", 0, "Work complete"),
         ("RUNNING", "asstore", "AVAILABLE", 0, "Publish ongoing, with result available"),
         ("RUNNING", "asstore", "DELIVERED", 0, "Publish ongoing, with result available"),
         ("SUCCEEDED", "aschannel", "AVAILABLE", 0, "Publish ongoing, with result available"),
