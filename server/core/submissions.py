@@ -38,9 +38,9 @@ async def submit(tx: Tx, *, caller: Caller, retrieval: Retrieval, form: Form, fu
     Raises InvalidFields, with all faults of the form, and TaskLimitReached.
     """
     faults: list[Fault] = []
-    service = await _service(tx, caller, _only(form, "service", faults), faults)
-    asked = await _asked(tx, caller, service, _only(form, "action", faults), faults)
-    account = _only(form, "account", faults)
+    service = await _service(tx, caller, only(form, "service", faults), faults)
+    asked = await _asked(tx, caller, service, only(form, "action", faults), faults)
+    account = only(form, "account", faults)
     if account and service and not await _is_registered(tx, caller, service, account):
         faults.append(Fault("account", "is no registered account", FaultKind.UNKNOWN_ACCOUNT))
     given = {name: values for name, values in form.items() if name not in RESERVED}
@@ -51,6 +51,16 @@ async def submit(tx: Tx, *, caller: Caller, retrieval: Retrieval, form: Form, fu
         raise InvalidFields(tuple(faults))
     wanted = Wanted(asked.service, asked.action.slug, parameters, "", retrieval, account)
     return await tasks.create(tx, caller=caller, wanted=wanted, full=full)
+
+
+def only(form: Form, name: str, faults: list[Fault]) -> str:
+    """Return the field's text; "" if it has none or several, which is noted as its fault."""
+    values = {value for value in form.get(name, ()) if value}
+    if len(values) == 1:
+        return values.pop()
+    kind = FaultKind.INVALID if values else FaultKind.MISSING
+    faults.append(Fault(name, "is given several times" if values else "is required", kind))
+    return ""
 
 
 async def _service(tx: Tx, caller: Caller, name: str, faults: list[Fault]) -> str | None:
@@ -75,16 +85,6 @@ async def _asked(tx: Tx, caller: Caller, service: str | None, name: str, faults:
 
 async def _is_registered(tx: Tx, caller: Caller, service: str, username: str) -> bool:
     return await accounts.find(tx, caller=caller, service=service, username=username) is not None
-
-
-def _only(form: Form, name: str, faults: list[Fault]) -> str:
-    """Return the field's text; "" if it has none, which is noted as its fault."""
-    values = {value for value in form.get(name, ()) if value}
-    if len(values) == 1:
-        return values.pop()
-    kind = FaultKind.INVALID if values else FaultKind.MISSING
-    faults.append(Fault(name, "is given several times" if values else "is required", kind))
-    return ""
 
 
 def _parameters(action: Action, given: Form, faults: list[Fault]) -> dict[str, str]:

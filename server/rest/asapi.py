@@ -1,5 +1,7 @@
 """The asapi API: what may be asked, accounts, and the submission of tasks."""
 
+from collections.abc import Awaitable, Callable
+
 from google.api import httpbody_pb2
 from google.protobuf import struct_pb2
 
@@ -7,6 +9,7 @@ from server.core import accounts, submissions
 from server.core.admission import Admission
 from server.core.caller import Role
 from server.core.catalogue import Action, Service
+from server.core.errors import Fault, InvalidFields
 from server.core.tasks import Retrieval
 from server.rest.asapi_door import Form, form_of, not_allowed
 from server.rest.asapi_status import Statuses
@@ -61,18 +64,14 @@ class AsapiServicer(asapi_pb2_grpc.AsapiServiceServicer):
 
     async def RegisterAccount(self, request: pb.RegisterAccountRequest, context: Context) -> pb.RegisterAccountResponse:  # noqa: N802 - as generated.
         """Register an account."""
-        service, username = _account(await form_of(context, request.http_body))
-        await self._store.write(accounts.register, caller=current_caller(), service=service, username=username)
+        await self._write(accounts.register, await form_of(context, request.http_body))
         return pb.RegisterAccountResponse(success=True)
 
     async def DeregisterAccount(  # noqa: N802 - as generated.
         self, request: pb.DeregisterAccountRequest, context: Context
     ) -> pb.DeregisterAccountResponse:
         """Deregister an account."""
-        service, username = _account(await form_of(context, request.http_body))
-        await self._store.write(
-            accounts.deregister_username, caller=current_caller(), service=service, username=username
-        )
+        await self._write(accounts.deregister_username, await form_of(context, request.http_body))
         return pb.DeregisterAccountResponse(success=True)
 
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:  # noqa: N802 - as generated.
@@ -91,16 +90,21 @@ class AsapiServicer(asapi_pb2_grpc.AsapiServiceServicer):
         """Answer how far tasks are."""
         return await self._statuses.answer(request, context)
 
+    async def _write(self, verb: Callable[..., Awaitable[object]], form: Form) -> None:
+        """Do this to the account that the form names, and tell the form's own faults with the verb's."""
+        faults: list[Fault] = []
+        service, username = (submissions.only(form, name, faults) for name in ("service", "username"))
+        try:
+            await self._store.write(verb, caller=current_caller(), service=service, username=username)
+        except InvalidFields as refused:
+            named = {f"account.{fault.field}" for fault in faults}
+            others = (fault for fault in refused.faults if fault.field not in named)
+            raise InvalidFields((*faults, *others)) from None
+
     async def AnswerOther(self, request: aircloak_pb2.AnswerOtherRequest, context: Context) -> httpbody_pb2.HttpBody:  # noqa: ARG002, N802 - as generated.
         """Answer what no path answers: 405, or OPTIONS."""
         path = path_of(headers_of(context)[ORIGINAL_PATH])
         return await answer_other(context, METHODS.get(path.removesuffix("/"), ""), not_allowed())
-
-
-def _account(form: Form) -> tuple[str, str]:
-    """Return service and username; of repeated ones the last."""
-    service, username = (form.get(name, [""])[-1] for name in ("service", "username"))
-    return service, username
 
 
 def _service(service: Service) -> pb.AsapiServiceDescription:

@@ -115,6 +115,14 @@ async def test_an_account_is_registered_once_until_it_is_deregistered(acme):
         ({}, {"service": "missing-param", "username": "missing-param"}),
         ({"service": "x", "username": "j"}, {"service": "invalid_service"}),
         ({"service": "icloud", "username": "j" * 256}, {"username": "invalid"}),
+        (
+            {"service": ["icloud", "mail"], "username": ["x", "y"]},
+            {"service": "invalid", "username": "invalid"},
+        ),
+        (
+            {"service": ["x", ""], "username": ["john", "john@example.com"]},
+            {"service": "invalid_service", "username": "invalid"},
+        ),
         ({"service": "icloud\0", "username": "a\nb"}, {"service": "invalid_service", "username": "invalid"}),
     ],
 )
@@ -122,6 +130,12 @@ async def test_accounts_tell_all_faults_of_a_form(acme, form, errors):
     for method in ("RegisterAccount", "DeregisterAccount"):
         status, told = await acme(method, form)
         assert (status, told["success"], told["errors"]) == (400, False, refused(**errors))
+
+
+async def test_what_is_repeated_as_it_is_counts_once(acme):
+    form = {"service": ["iCloud", "iCloud"], "username": ["", "jane", "jane"]}
+    assert await acme("RegisterAccount", form) == (200, {"success": True})
+    assert await acme("DeregisterAccount", form) == (200, {"success": True})
 
 
 async def test_a_submitted_task_is_stored_with_its_account_and_parameters(acme, store):
