@@ -74,14 +74,14 @@ async def deregister(tx: Tx, *, caller: Caller, account_id: str) -> None:
 async def deregister_username(tx: Tx, *, caller: Caller, service: str, username: str) -> None:
     """As deregister, for a username of a service, which is named by slug or display name.
 
-    Raises InvalidFields (account.service, account.username).
+    A service that the catalogue does not have any more is known by its slug. Raises InvalidFields (account.service,
+    account.username).
     """
     slug = await _service(tx, caller, service)
-    faults = _faults(service, slug, username)
-    found = await find(tx, caller=caller, service=slug, username=username) if slug and not faults else None
-    if faults or found is None:
+    found = await find(tx, caller=caller, service=slug or service.casefold(), username=username)
+    if found is None or not Allowances(caller.allowed).has_service(found.service):
         unknown = Fault("account.username", "is no registered account", FaultKind.UNKNOWN_ACCOUNT)
-        raise InvalidFields(faults or (unknown,))
+        raise InvalidFields(_faults(service, slug, username) or (unknown,))
     await deregister(tx, caller=caller, account_id=found.id)
 
 

@@ -1,5 +1,7 @@
 """Accounts, and whose they are."""
 
+from dataclasses import replace
+
 import pytest
 
 from server.core import accounts, catalogue, events, organizations
@@ -84,6 +86,19 @@ async def test_every_fault_is_told(store, admin, service, username, faults):
     assert await faults_of(register(store, admin, username, service)) == faults
     call = store.write(accounts.deregister_username, caller=admin, service=service, username=username)
     assert await faults_of(call) == faults
+
+
+async def test_an_account_whose_service_is_gone_is_deregistered_by_its_slug(store, admin):
+    await register(store, admin)
+    await store.write(catalogue.apply, caller=OPERATOR, services=())
+    gone = {"service": "iCloud", "username": "john@example.com"}
+    other = await admin_of(store, "other")
+    limited = replace(admin, allowed=("mail/log-in",))
+    for stranger in (other, limited):
+        call = store.write(accounts.deregister_username, caller=stranger, **gone)
+        assert await faults_of(call) == [("account.service", FaultKind.UNKNOWN_SERVICE)]
+    await store.write(accounts.deregister_username, caller=admin, **gone)
+    assert (await store.read(accounts.page, caller=admin, page_size=0, page_token="")).items == []
 
 
 async def test_the_log_tells_who_registered_and_deregistered_and_names_no_user(store, admin):
