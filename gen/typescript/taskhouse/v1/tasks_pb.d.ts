@@ -40,7 +40,8 @@ export declare type Task = Message<"taskhouse.v1.Task"> & {
   action: string;
 
   /**
-   * What the action is to work on; every value is text. At most 100, together at most 64 KiB.
+   * What the action is to work on; every value is text. At most 100, together at most 64 KiB. Lists have commas between
+   * their values, and are kept without blanks around them and without empty ones.
    *
    * cloak/histogram takes `dataset`, `column` (a number column) and `bin_width` (a decimal number above 0).
    *

@@ -104,7 +104,8 @@ class AsapiServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeregisterAccount(self, request, context):
-        """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again.
+        """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again. A service that
+        has left the catalogue is known by its slug.
 
         Who: asapi tokens. Errors: 400 with `no_such_account`, `invalid_service`, `missing-param`, `invalid`; 401.
         """

@@ -53,7 +53,8 @@ class AsapiServiceStub:
     Who: asapi tokens. Errors: 400 with `unique_together`, `invalid_service`, `missing-param`, `invalid`; 401.
     """
     DeregisterAccount: _grpc.UnaryUnaryMultiCallable[_asapi_pb2.DeregisterAccountRequest, _asapi_pb2.DeregisterAccountResponse]
-    """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again.
+    """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again. A service that
+    has left the catalogue is known by its slug.
 
     Who: asapi tokens. Errors: 400 with `no_such_account`, `invalid_service`, `missing-param`, `invalid`; 401.
     """
@@ -99,7 +100,8 @@ class AsapiServiceAsyncStub(AsapiServiceStub):
     Who: asapi tokens. Errors: 400 with `unique_together`, `invalid_service`, `missing-param`, `invalid`; 401.
     """
     DeregisterAccount: _aio.UnaryUnaryMultiCallable[_asapi_pb2.DeregisterAccountRequest, _asapi_pb2.DeregisterAccountResponse]  # type: ignore[assignment]
-    """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again.
+    """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again. A service that
+    has left the catalogue is known by its slug.
 
     Who: asapi tokens. Errors: 400 with `no_such_account`, `invalid_service`, `missing-param`, `invalid`; 401.
     """
@@ -160,7 +162,8 @@ class AsapiServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _asapi_pb2.DeregisterAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_asapi_pb2.DeregisterAccountResponse, _abc.Awaitable[_asapi_pb2.DeregisterAccountResponse]]:
-        """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again.
+        """Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again. A service that
+        has left the catalogue is known by its slug.
 
         Who: asapi tokens. Errors: 400 with `no_such_account`, `invalid_service`, `missing-param`, `invalid`; 401.
         """

@@ -87,7 +87,8 @@ class AsapiResultServiceServicer:
         and `chunk_size`. Between frames there may be empty lines. A stream that is cut ends with a reset. HttpBody, as that is
         no JSON.
 
-        Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401.
+        Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401; 409, if a newer listener
+        takes over before this one has begun; 503.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +98,7 @@ class AsapiResultServiceServicer:
         """Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
         are unknown, not the token's, without a result as yet, or named before are passed over.
 
-        Who: asapi tokens. Errors: 400, for what is no form; 401.
+        Who: asapi tokens. Errors: 400, for what is no form, and with `limit_exceeded` for more than 10,000 ids; 401.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,13 +55,14 @@ class AsapiResultServiceStub:
     and `chunk_size`. Between frames there may be empty lines. A stream that is cut ends with a reset. HttpBody, as that is
     no JSON.
 
-    Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401.
+    Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401; 409, if a newer listener
+    takes over before this one has begun; 503.
     """
     ConsumeResults: _grpc.UnaryUnaryMultiCallable[_asapi_results_pb2.ConsumeResultsRequest, _asapi_results_pb2.ConsumeResultsResponse]
     """Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
     are unknown, not the token's, without a result as yet, or named before are passed over.
 
-    Who: asapi tokens. Errors: 400, for what is no form; 401.
+    Who: asapi tokens. Errors: 400, for what is no form, and with `limit_exceeded` for more than 10,000 ids; 401.
     """
     AnswerOther: _grpc.UnaryUnaryMultiCallable[_aircloak_pb2.AnswerOtherRequest, _httpbody_pb2.HttpBody]
     """Whatever else is asked of these paths: 405 with Allow, or OPTIONS.
@@ -94,13 +95,14 @@ class AsapiResultServiceAsyncStub(AsapiResultServiceStub):
     and `chunk_size`. Between frames there may be empty lines. A stream that is cut ends with a reset. HttpBody, as that is
     no JSON.
 
-    Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401.
+    Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401; 409, if a newer listener
+    takes over before this one has begun; 503.
     """
     ConsumeResults: _aio.UnaryUnaryMultiCallable[_asapi_results_pb2.ConsumeResultsRequest, _asapi_results_pb2.ConsumeResultsResponse]  # type: ignore[assignment]
     """Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
     are unknown, not the token's, without a result as yet, or named before are passed over.
 
-    Who: asapi tokens. Errors: 400, for what is no form; 401.
+    Who: asapi tokens. Errors: 400, for what is no form, and with `limit_exceeded` for more than 10,000 ids; 401.
     """
     AnswerOther: _aio.UnaryUnaryMultiCallable[_aircloak_pb2.AnswerOtherRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Whatever else is asked of these paths: 405 with Allow, or OPTIONS.
@@ -142,7 +144,8 @@ class AsapiResultServiceServicer(metaclass=_abc_1.ABCMeta):
         and `chunk_size`. Between frames there may be empty lines. A stream that is cut ends with a reset. HttpBody, as that is
         no JSON.
 
-        Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401.
+        Who: asapi tokens for aschannel. Errors: 400, if `stream` is missing or is not the token's; 401; 409, if a newer listener
+        takes over before this one has begun; 503.
         """
 
     @_abc_1.abstractmethod
@@ -154,7 +157,7 @@ class AsapiResultServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says that the client has results: `task_ids` with commas between, as repeated fields, or both. They are gone then. Ids that
         are unknown, not the token's, without a result as yet, or named before are passed over.
 
-        Who: asapi tokens. Errors: 400, for what is no form; 401.
+        Who: asapi tokens. Errors: 400, for what is no form, and with `limit_exceeded` for more than 10,000 ids; 401.
         """
 
     @_abc_1.abstractmethod

@@ -443,7 +443,8 @@ export declare const AsapiService: GenService<{
     output: typeof RegisterAccountResponseSchema;
   },
   /**
-   * Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again.
+   * Deregisters a user. Its tasks that no worker is doing fail; others are finished. It can be registered again. A service that
+   * has left the catalogue is known by its slug.
    *
    * Who: asapi tokens. Errors: 400 with `no_such_account`, `invalid_service`, `missing-param`, `invalid`; 401.
    *
