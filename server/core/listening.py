@@ -21,7 +21,8 @@ MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth.
 RENEW_SECONDS = 10.0
 RENEW_CLAIMS_SECONDS = 2.0
 LAST_SECONDS = 0.5  # So long may still take what is being sent to a listener that is replaced.
-MAX_AHEAD = 16  # Results that are taken for a listener and not sent yet; of each at most 64 KiB are in memory.
+MAX_AHEAD = 100  # Results that are taken for a listener and not sent yet; at most 1 MiB of them at a time.
+FEW_AHEAD = 16  # More are taken when so many are left; of each at most 64 KiB are in memory.
 MAX_UNACKNOWLEDGED = 1000
 
 
@@ -42,11 +43,9 @@ class Listener:
     @property
     def room(self) -> int:
         """How many results more it may be given."""
-        if self._end:
+        if self._end or len(self._waiting) > FEW_AHEAD:
             return 0
-        return min(
-            MAX_AHEAD - len(self._waiting), (MAX_UNACKNOWLEDGED if self.acknowledges else MAX_AHEAD) - len(self.claims)
-        )
+        return min(MAX_AHEAD, (MAX_UNACKNOWLEDGED if self.acknowledges else MAX_AHEAD) - len(self.claims))
 
     async def next(self, seconds: float) -> Taken | None:
         """Return what is to be sent next; None if there is nothing for so long. Raises ListenerReplaced, Stopping."""
@@ -195,11 +194,9 @@ class Listening:
         look = await self._store.read(channels.look, since=self._since)
         self._since = look.now
         self._end_replaced(look)
-        wishes = {
-            name: listener.room
-            for name, listener in self._listeners.items()
-            if name.credential_id in look.waiting and listener.room > 0
-        }
+        wanting = [one for one in self._listeners.values() if one.name.credential_id in look.waiting and one.room > 0]
+        wanting.sort(key=lambda one: look.waiting[one.name.credential_id])
+        wishes = {one.name: one.room for one in wanting[: channels.MAX_TAKEN]}
         sent = [(listener, listener.sent.copy()) for listener in self._listeners.values() if listener.sent]
         if wishes or sent:
             await self._exchange(wishes, sent)

@@ -3,6 +3,7 @@
 from itertools import accumulate
 from typing import NamedTuple
 
+from server.core import channels
 from server.core.deliveries import DeliveryState, remove_chunks
 from server.store import deliveries
 from server.store import retention as store
@@ -19,7 +20,7 @@ MOST_COUNTED = 10_000
 class Policy(NamedTuple):
     """How long results and tasks are kept after their task has ended, in microseconds; 0: for ever.
 
-    `stored`: how long results wait to be fetched that can be fetched once.
+    `stored`: how long results wait that can be fetched once, or are to be sent to somebody who listens.
     """
 
     results: int = 0
@@ -134,8 +135,10 @@ def _before(now: int, policy: Policy) -> tuple[int, int, int]:
 
 
 async def _expire(tx: Tx, *, before: int, most: int) -> int:
-    """Let go of results that nobody has fetched since then, and return how many."""
+    """Let go of results that nobody has fetched or read since then, and return how many."""
     expired = await deliveries.expired(tx, before=before, most=most)
+    if len(expired) < most:  # A client that is connected and does not read is heard for ever.
+        expired += await channels.old(tx, until=before, most=most - len(expired), heard=True)
     if expired:
         await deliveries.end(tx, expired, state=DeliveryState.EXPIRED, retrieved=False)
     return len(expired)

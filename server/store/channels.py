@@ -11,7 +11,6 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
-    exists,
     func,
     insert,
     literal_column,
@@ -55,6 +54,14 @@ class Seen(NamedTuple):
     listening_until: int | None  # of a channel with results; None: nobody ever listened
 
 
+class Channel(NamedTuple):
+    """A channel on which results wait."""
+
+    credential_id: str
+    since: int  # when the first of them came
+    listening_until: int | None  # None: nobody ever listened
+
+
 class Listening(NamedTuple):
     """A channel's listener."""
 
@@ -76,6 +83,7 @@ class Ready(NamedTuple):
     credential_id: str
     service: str
     action: str
+    size: int  # bytes
 
 
 class _Generation(NamedTuple):
@@ -108,15 +116,28 @@ _RENEW = Query(
     update(CHANNELS).where(_THEIRS).values(listening_until=_UNTIL).returning(_H.credential_id, _H.generation),
     Listening,
 )
+# Goes by the index from one channel with results to the next: however many wait on one, that is one step.
+_FIRST = (
+    select(func.min(_D.credential_id).label("credential_id")).where(text(ON_CHANNELS)).cte("waiting", recursive=True)
+)
+_NEXT = select(func.min(_D.credential_id)).where(text(ON_CHANNELS), _D.credential_id > _FIRST.c.credential_id)
+_WAITING = _FIRST.union_all(
+    select(_NEXT.correlate(_FIRST).scalar_subquery()).where(_FIRST.c.credential_id.is_not(None))
+)
+_W = _WAITING.c
+_SINCE = (
+    select(func.min(_D.available_time))
+    .where(text(ON_CHANNELS), _D.credential_id == _W.credential_id)
+    .correlate(_WAITING)
+    .scalar_subquery()
+)
 _LAST_HEARD = (
-    select(_H.listening_until).where(_H.credential_id == _D.credential_id).correlate(DELIVERIES).scalar_subquery()
+    select(_H.listening_until).where(_H.credential_id == _W.credential_id).correlate(_WAITING).scalar_subquery()
 )
 _NO_NUMBER: ColumnElement[int] = literal_column("0")
 _LOOK = Query(
     union_all(
-        select(literal_column("'waiting'"), _D.credential_id, func.min(_D.available_time), _LAST_HEARD)
-        .where(text(ON_CHANNELS))
-        .group_by(_D.credential_id),
+        select(literal_column("'waiting'"), _W.credential_id, _SINCE, _LAST_HEARD).where(_W.credential_id.is_not(None)),
         select(literal_column("'attached'"), _H.credential_id, _H.generation, _NO_NUMBER).where(
             _H.attach_time >= bindparam("since", type_=BigInteger)
         ),
@@ -127,13 +148,12 @@ _LOOK = Query(
     Seen,
 )
 _READY = Query(
-    select(_D.task_id, _D.credential_id, _T.service, _T.action)
-    .select_from(
-        DELIVERIES.join(_LISTENERS, _D.credential_id == _LISTENERS.c.credential_id)
-        .join(CHANNELS, _THEIRS)
-        .join(TASKS, _T.id == _D.task_id)
+    select(_D.task_id, _D.credential_id, _T.service, _T.action, _D.size)
+    .select_from(DELIVERIES.join(TASKS, _T.id == _D.task_id))
+    .where(
+        _D.credential_id == bindparam("of_credential"),
+        text("deliveries.state = 'AVAILABLE' AND deliveries.retrieval = 'aschannel'"),
     )
-    .where(text("deliveries.state = 'AVAILABLE' AND deliveries.retrieval = 'aschannel'"))
     .order_by(_D.available_time, _D.task_id)
     .limit(_MOST)
     .with_for_update(skip_locked=True, of=DELIVERIES),
@@ -165,14 +185,14 @@ _RETURN_EXPIRED = Command(
     .where(text(CLAIMED), _D.claim_until <= _NOW)
     .values(state="AVAILABLE", retrieved=0, available_time=_NOW)
 )
-_IS_HEARD = (
-    exists()
-    .where(_H.credential_id == _D.credential_id, _H.listening_until > bindparam("since", type_=BigInteger))
-    .correlate(DELIVERIES)
-)
-_UNHEARD = Query(
-    KEPT.where(text(ON_CHANNELS), _D.available_time <= bindparam("since", type_=BigInteger), ~_IS_HEARD)
-    .order_by(_D.task_id)
+_CHANNELS = Query(select(_W.credential_id, _SINCE, _LAST_HEARD).where(_W.credential_id.is_not(None)), Channel)
+_OLD = Query(
+    KEPT.where(
+        text(ON_CHANNELS),
+        _D.credential_id == bindparam("of_credential"),
+        _D.available_time <= bindparam("until", type_=BigInteger),
+    )
+    .order_by(_D.available_time, _D.task_id)
     .limit(_MOST)
     .with_for_update(skip_locked=True),
     Kept,
@@ -208,9 +228,9 @@ async def keep(tx: Tx, listeners: Sequence[Listening]) -> list[Listening]:
     return await tx.all(_KEEP, listeners=_listed(listeners))
 
 
-async def ready(tx: Tx, listeners: Sequence[Listening], *, most: int) -> list[Ready]:
-    """Return results that may be sent to these listeners, those first that wait longest. They are locked."""
-    return await tx.all(_READY, listeners=_listed(listeners), most=most)
+async def ready(tx: Tx, *, credential_id: str, most: int) -> list[Ready]:
+    """Return results that may be sent on a channel, those first that wait longest. They are locked."""
+    return await tx.all(_READY, of_credential=credential_id, most=most)
 
 
 async def take(tx: Tx, task_ids: Sequence[str], *, until: int) -> list[Claimed]:
@@ -233,9 +253,14 @@ async def return_expired(tx: Tx) -> int:
     return await tx.run(_RETURN_EXPIRED, now=tx.now)
 
 
-async def unheard(tx: Tx, *, since: int, most: int) -> list[Kept]:
-    """Return results that wait since then, on channels to which nobody listened since. They are locked."""
-    return await tx.all(_UNHEARD, since=since, most=most)
+async def waiting(tx: Tx) -> list[Channel]:
+    """Return the channels on which results wait."""
+    return await tx.all(_CHANNELS)
+
+
+async def old(tx: Tx, *, credential_id: str, until: int, most: int) -> list[Kept]:
+    """Return results that wait on a channel since this time or longer, the oldest first. They are locked."""
+    return await tx.all(_OLD, of_credential=credential_id, until=until, most=most)
 
 
 def _listed(listeners: Sequence[Listening]) -> str:
