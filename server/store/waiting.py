@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from server.store.engine import Verb
 
 MAX_BATCH = 100  # Verbs committed together.
-BATCH_SECONDS = 0.02  # After so long none is added: those that were run wait for the commit, and so do other processes.
+BATCH_SECONDS = 0.05  # After so long none is added: who was run waits for the commit, and so do other processes.
 
 
 class Job(NamedTuple):
