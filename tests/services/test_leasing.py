@@ -251,14 +251,14 @@ async def test_a_process_without_workers_looks_often_enough_to_notice_that_the_h
 def lose(store, monkeypatch):
     """Have the answer to the next write of a verb be lost, after its commit."""
 
-    def lose(lost) -> None:
+    def lose(lost, error: type[BaseException] = StoreUnavailable) -> None:
         real = store.write_soon
 
         async def write_soon(verb, **values):
             answer = await real(verb, **values)
             if verb is lost:
                 monkeypatch.setattr(store, "write_soon", real)
-                raise StoreUnavailable("the connection broke")
+                raise error("the connection broke")
             return answer
 
         monkeypatch.setattr(store, "write_soon", write_soon)
@@ -266,15 +266,16 @@ def lose(store, monkeypatch):
     return lose
 
 
-async def test_leases_of_which_no_answer_came_are_given_nevertheless(store, lose):
+@pytest.mark.parametrize("error", [StoreUnavailable, asyncio.CancelledError], ids=["unavailable", "begun-again"])
+async def test_leases_of_which_no_answer_came_are_given_nevertheless(store, lose, error):
     caller, worker = await organization(store), await Worker.seated(store)
     leasing = Leasing(store, asyncio.Event())
     seat = await seated(store, leasing, worker.session)
     created = [(await task(store, caller)).id]
     await leasing._attend()
     created += [(await task(store, caller)).id for _ in range(2)]
-    lose(work.grant)
-    with pytest.raises(StoreUnavailable):
+    lose(work.grant, error)
+    with pytest.raises(error):
         await leasing._attend()
     assert [lease.name.task_id for lease in seat.leases] == created[:1]
     await leasing._attend()
