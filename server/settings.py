@@ -160,7 +160,10 @@ class Settings(BaseSettings):
         description="What asapi's callers put before its paths, as https://tasks.example; empty: what each call has.",
     )
     stored_days: float = Field(
-        30, ge=0, le=36_500, description="How long a result waits that can be fetched once; 0: for ever."
+        30,
+        ge=0,
+        le=36_500,
+        description="How long a result waits to be fetched once, or to be read by a listener; 0: for ever.",
     )
     max_result_mb: float = Field(
         2048,
