@@ -46,7 +46,7 @@ class Download:
                 yield part[start : start + PIECE_BYTES]
                 if time.monotonic() - renewed > RENEW_SECONDS:
                     renewed = time.monotonic()
-                    if not await self._store.write_guarded(deliveries.renew, parcel=self.parcel):
+                    if not await self._store.write_soon(deliveries.renew, parcel=self.parcel):
                         raise ResultClaimed(self.parcel.task_id)
 
     async def deliver(self, send_last: Callable[[], Awaitable[None]] = nothing) -> None:

@@ -242,7 +242,7 @@ class Listening:
             claims = [claim for listener in self._listeners.values() for claim in listener.claims.values()]
         if not listeners and not claims:
             return
-        renewed = await self._store.write_guarded(channels.renew, listeners=listeners, claims=claims)
+        renewed = await self._store.write_soon(channels.renew, listeners=listeners, claims=claims)
         if listeners:
             self._renew_time = now + RENEW_SECONDS
         for name in listeners:

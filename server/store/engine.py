@@ -182,7 +182,7 @@ class Store(Protocol):
         """
 
     async def write_soon(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """As write_guarded, for what must keep its time whatever else is written: sessions, leases, reports.
+        """As write_guarded, for what must keep its time whatever else is written: sessions, leases, claims.
 
         On SQLite it goes before all that waits to be written in its process, so there must never be much of it; on
         PostgreSQL it has connections of its own.
