@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -150,6 +151,11 @@ async def declare(address: DatabaseAddress) -> None:
     store = await open_store(address)
     await store.write(declared.declare)
     await store.close()
+
+
+def name_of(address: PostgresAddress) -> str:
+    """Return the name of the database that is at an address."""
+    return urlsplit(address.url).path.strip("/")
 
 
 def apart(work: Coroutine[Any, Any, Any]) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from server.store.address import PostgresAddress
 from tests.bench.house import House, running
-from tests.databases import Postgres, apart, rows
+from tests.databases import Postgres, apart, name_of, rows
 
 DATASETS = "datasets:\n  - name: t\n    columns:\n      - {name: n, type: integer, nullable: false}\n"
 
@@ -20,10 +20,10 @@ def guarded(postgres: Postgres) -> PostgresAddress:
     postgres.run(
         "DROP ROLE IF EXISTS guarded",
         "CREATE ROLE guarded LOGIN PASSWORD 'geheim'",
-        f"ALTER DATABASE {address.text.rpartition('/')[2]} OWNER TO guarded",
+        f"ALTER DATABASE {name_of(address)} OWNER TO guarded",
     )
     yield PostgresAddress.parse(address.url.replace("postgres@", "guarded:geheim@"))
-    postgres.run(f"DROP DATABASE {address.text.rpartition('/')[2]} WITH (FORCE)", "DROP ROLE guarded")
+    postgres.run(f"DROP DATABASE {name_of(address)} WITH (FORCE)", "DROP ROLE guarded")
 
 
 def count(house: House, key: Path) -> dict[str, object]:

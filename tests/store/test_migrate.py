@@ -5,7 +5,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -19,7 +18,7 @@ from server.store import migrate
 from server.store.engine import SchemaMismatch, StoreUnavailable
 from server.store.postgres import connect
 from server.store.tables import METADATA
-from tests.databases import Postgres
+from tests.databases import Postgres, name_of
 
 
 def differences(connection: Connection) -> list[object]:
@@ -52,7 +51,7 @@ def test_a_database_server_s_database_is_migrated_once_however_many_begin(postgr
 
 def test_a_database_server_s_database_of_a_newer_version_is_refused_and_left_alone(postgres: Postgres) -> None:
     address = postgres.fresh(template="template")
-    postgres.run("UPDATE alembic_version SET version_num = '9999'", database=urlsplit(address.url).path.strip("/"))
+    postgres.run("UPDATE alembic_version SET version_num = '9999'", database=name_of(address))
     with pytest.raises(SchemaMismatch, match="newer taskhouse"):
         migrate.upgrade(address)
     assert migrate.current(address) == "9999"

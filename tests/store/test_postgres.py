@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -147,7 +146,7 @@ async def test_a_verb_cannot_go_on_after_a_statement_of_it_failed(store):
 
 async def test_what_the_database_s_owner_has_set_makes_no_other_transactions(postgres):
     address = postgres.fresh(template="template")
-    name = urlsplit(address.url).path[1:]
+    name = databases.name_of(address)
     postgres.run(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
     store = await open_store(address)
 
@@ -176,7 +175,7 @@ async def test_a_connection_that_is_lost_is_told_at_once_and_followed_by_another
 
 async def test_a_commit_whose_outcome_is_unknown_is_not_tried_again(postgres):
     address = postgres.fresh(template="template")
-    postgres.run(DIE_AT_COMMIT, database=urlsplit(address.url).path[1:])
+    postgres.run(DIE_AT_COMMIT, database=databases.name_of(address))
     store = await open_store(address)
     runs = []
 
