@@ -8,7 +8,7 @@ from server.core import chain, organizations
 from server.core.caller import Caller, Role
 from server.core.errors import invalid
 from server.core.events import Event, Object, event_of, log_id_of, record
-from server.core.pages import Page, read_page, unknown_token
+from server.core.pages import Page, number_of, read_page
 from server.store import events as store
 from server.store.engine import Head, Tx
 from server.store.events import HOUSE, End, Log, Span
@@ -62,7 +62,7 @@ async def listed(
     asked = read_page(page_size, page_token)
     owner = await organizations.owner(tx, caller=caller, name=organization)
     log_id = log_id_of(owner and owner.id)
-    given = _given(filters) | ({"before": _number(asked.after)} if asked.after else {})
+    given = _given(filters) | ({"before": number_of(asked.after)} if asked.after else {})
     asked = asked.within(await store.sizes(tx, log_id, filters=given, most=asked.size))
     found = await store.listed(tx, log_id, filters=given, most=asked.most)
     return asked.of([event_of(one) for one in found], lambda event: str(event.sequence))
@@ -161,9 +161,3 @@ def _given(filters: Filters) -> dict[str, Any]:
         if isinstance(value, str) and len(value) > MAX_FILTER:
             raise invalid(name, f"must be at most {MAX_FILTER} characters")
     return {name: value for name, value in filters._asdict().items() if value not in (None, "")}
-
-
-def _number(key: str) -> int:
-    if not key.isascii() or not key.isdigit() or len(key) > 18:
-        raise unknown_token()
-    return int(key)

@@ -13,6 +13,7 @@ MAX_PAGE = 1000
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of what clients stored; gRPC's clients take answers of 4 MiB
 QUICK_ITEMS = 100  # With QUICK_BYTES: what `store.read` may read that is rendered item by item; it takes about 3 ms.
 QUICK_BYTES = 128 * 1024
+MAX_DIGITS = 18  # Each number of so many fits into 64 bits.
 T = TypeVar("T")
 
 
@@ -60,6 +61,13 @@ def is_quick(sizes: Sequence[int]) -> bool:
 def unknown_token() -> InvalidFields:
     """Return the refusal of a page_token that no page of the list has given."""
     return invalid("page_token", "must be the next_page_token of the page before")
+
+
+def number_of(key: str) -> int:
+    """Return the number that a key after which a page begins is. Raises InvalidFields if it is none that a list has."""
+    if not key.isascii() or not key.isdigit() or len(key) > MAX_DIGITS:
+        raise unknown_token()
+    return int(key)
 
 
 def token_of(key: str) -> str:
