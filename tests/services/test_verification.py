@@ -23,7 +23,10 @@ def heads(tmp_path) -> Heads:
     return Heads(tmp_path)
 
 
-async def test_logs_that_nobody_touched_are_good_also_while_the_house_writes_to_them(store, elsewhere, heads):
+async def test_logs_that_nobody_touched_are_good_also_while_the_house_writes_to_them(
+    store, elsewhere, heads, monkeypatch
+):
+    monkeypatch.setattr(sealing, "GRACE_SECONDS", 20)  # However slow the disk is.
     acme = await filled(store)
     verdict = await verify(store, heads)
     assert (verdict.is_good, verdict.logs, verdict.events) == (True, 2, 10)
