@@ -17,6 +17,11 @@ MAX_DIGITS = 18  # Each number of so many fits into 64 bits.
 T = TypeVar("T")
 
 
+def fitting(sizes: Iterable[int], most: int) -> int:
+    """Return how many of at most so many items, of these sizes in bytes, fit into MAX_PAGE_BYTES; at least one."""
+    return min(most, max(sum(1 for total in accumulate(sizes) if total <= MAX_PAGE_BYTES), 1))
+
+
 class Page(NamedTuple, Generic[T]):
     """Some items, and where the next page starts: "" if there is none."""
 
@@ -37,8 +42,7 @@ class Asked(NamedTuple):
 
     def within(self, sizes: Iterable[int]) -> "Asked":
         """Return what of the page fits into MAX_PAGE_BYTES, given its items' sizes in bytes; at least one item."""
-        fitting = sum(1 for total in accumulate(sizes) if total <= MAX_PAGE_BYTES)
-        return Asked(min(self.size, max(fitting, 1)), self.after)
+        return Asked(fitting(sizes, self.size), self.after)
 
     def of(self, found: Sequence[T], key: Callable[[T], str]) -> Page[T]:
         """Return the page, of the up to `most` items that were found."""
