@@ -39,7 +39,7 @@ from server.core.errors import (
     WorkflowDisabled,
 )
 from server.core.organizations import Review, review_of
-from server.core.pages import QUICK_ITEMS, Page, is_quick, read_page, unknown_token
+from server.core.pages import QUICK_ITEMS, Page, is_quick, number_of, read_page
 from server.core.rule_content import Rule, comparable, name_faults, text_faults
 from server.store import changes as store
 from server.store import rules as stored_rules
@@ -84,11 +84,9 @@ async def page(
     Raises InvalidFields, WorkflowDisabled.
     """
     asked = read_page(page_size, page_token)
-    after = asked.after or "0"
-    if not after.isdecimal() or int(after) > MAX_ID:
-        raise unknown_token()
+    after = number_of(asked.after) if asked.after else 0
     await _check_workflow(tx, caller)
-    sizes = await _sizes(tx, caller, states, rule_id, after=int(after), most=asked.most)
+    sizes = await _sizes(tx, caller, states, rule_id, after=after, most=asked.most)
     cut = asked.within(one.bytes for one in sizes)
     if quickly and not is_quick([one.bytes for one in sizes[: cut.size]]):
         return None

@@ -8,10 +8,10 @@ from server.core import chain, organizations
 from server.core.caller import Caller, Role
 from server.core.errors import invalid
 from server.core.events import Event, Object, event_of, log_id_of, record
-from server.core.pages import Page, read_page, unknown_token
+from server.core.pages import Page, fitting, number_of, read_page
 from server.store import events as store
 from server.store.engine import Head, Tx
-from server.store.events import HOUSE, End, Log, Span
+from server.store.events import HOUSE, End, Log, Place, Span, Stored
 from server.store.organizations import every as every_organization
 
 MAX_FILTER = 1000  # characters
@@ -62,7 +62,7 @@ async def listed(
     asked = read_page(page_size, page_token)
     owner = await organizations.owner(tx, caller=caller, name=organization)
     log_id = log_id_of(owner and owner.id)
-    given = _given(filters) | ({"before": _number(asked.after)} if asked.after else {})
+    given = _given(filters) | ({"before": number_of(asked.after)} if asked.after else {})
     asked = asked.within(await store.sizes(tx, log_id, filters=given, most=asked.size))
     found = await store.listed(tx, log_id, filters=given, most=asked.most)
     return asked.of([event_of(one) for one in found], lambda event: str(event.sequence))
@@ -83,6 +83,14 @@ async def progress(tx: Tx, *, logs: Collection[int | None]) -> dict[int | None, 
     """Return the last numbers of these logs, whosever they are: for telling that they grew, and nothing else."""
     found = await store.positions(tx, [log_id_of(each) for each in logs])
     return {None if log_id == HOUSE else log_id: sequence for log_id, sequence in found}
+
+
+async def every(tx: Tx, *, after: Place, most: int) -> list[Stored]:
+    """Return events of all logs after a place, log by log: for whoever verifies them.
+
+    They are up to `most`, and as many as fit into a page's bytes, but at least one if there is one.
+    """
+    return await store.every(tx, after=after, most=fitting(await store.every_sizes(tx, after=after, most=most), most))
 
 
 async def standings(tx: Tx, *, logs: Collection[int]) -> list[Standing]:
@@ -161,9 +169,3 @@ def _given(filters: Filters) -> dict[str, Any]:
         if isinstance(value, str) and len(value) > MAX_FILTER:
             raise invalid(name, f"must be at most {MAX_FILTER} characters")
     return {name: value for name, value in filters._asdict().items() if value not in (None, "")}
-
-
-def _number(key: str) -> int:
-    if not key.isascii() or not key.isdigit() or len(key) > 18:
-        raise unknown_token()
-    return int(key)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from server.core import chain
+from server.core.pages import fitting
 from server.store import events as store
 from server.store.engine import Head, Tx
 from server.store.events import HOUSE
@@ -86,8 +87,13 @@ async def record(
 
 
 async def page(tx: Tx, *, organization_id: int | None, after: int, most: int) -> list[Event]:
-    """Return up to `most` events of the organization's log (None: the house's) after the number `after`, in order."""
-    return [event_of(one) for one in await store.page(tx, log_id_of(organization_id), after=after, most=most)]
+    """Return events of the organization's log (None: the house's) after the number `after`, in order.
+
+    They are up to `most`, and as many as fit into a page's bytes, but at least one if there is one.
+    """
+    log_id = log_id_of(organization_id)
+    most = fitting(await store.page_sizes(tx, log_id, after=after, most=most), most)
+    return [event_of(one) for one in await store.page(tx, log_id, after=after, most=most)]
 
 
 def log_id_of(organization_id: int | None) -> int:

@@ -13,7 +13,13 @@ MAX_PAGE = 1000
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of what clients stored; gRPC's clients take answers of 4 MiB
 QUICK_ITEMS = 100  # With QUICK_BYTES: what `store.read` may read that is rendered item by item; it takes about 3 ms.
 QUICK_BYTES = 128 * 1024
+MAX_DIGITS = 18  # Each number of so many fits into 64 bits.
 T = TypeVar("T")
+
+
+def fitting(sizes: Iterable[int], most: int) -> int:
+    """Return how many of at most so many items, of these sizes in bytes, fit into MAX_PAGE_BYTES; at least one."""
+    return min(most, max(sum(1 for total in accumulate(sizes) if total <= MAX_PAGE_BYTES), 1))
 
 
 class Page(NamedTuple, Generic[T]):
@@ -36,8 +42,7 @@ class Asked(NamedTuple):
 
     def within(self, sizes: Iterable[int]) -> "Asked":
         """Return what of the page fits into MAX_PAGE_BYTES, given its items' sizes in bytes; at least one item."""
-        fitting = sum(1 for total in accumulate(sizes) if total <= MAX_PAGE_BYTES)
-        return Asked(min(self.size, max(fitting, 1)), self.after)
+        return Asked(fitting(sizes, self.size), self.after)
 
     def of(self, found: Sequence[T], key: Callable[[T], str]) -> Page[T]:
         """Return the page, of the up to `most` items that were found."""
@@ -60,6 +65,13 @@ def is_quick(sizes: Sequence[int]) -> bool:
 def unknown_token() -> InvalidFields:
     """Return the refusal of a page_token that no page of the list has given."""
     return invalid("page_token", "must be the next_page_token of the page before")
+
+
+def number_of(key: str) -> int:
+    """Return the number that a key after which a page begins is. Raises InvalidFields if it is none that a list has."""
+    if not key.isascii() or not key.isdigit() or len(key) > MAX_DIGITS:
+        raise unknown_token()
+    return int(key)
 
 
 def token_of(key: str) -> str:

@@ -45,13 +45,18 @@ def _name_of(head: bytes) -> str:
     if padding.strip(b" \t") or not found:
         raise FormBroken("a part has no header")
     headers = _headers.parsestr(lines.decode())
-    name = headers.get_param("name", header="content-disposition")
+    try:
+        name = headers.get_param("name", header="content-disposition")
+        filename = headers.get_param("filename", header="content-disposition")
+        charset = headers.get_content_charset("utf-8")
+    except (TypeError, ValueError) as error:  # Parameters in pieces (RFC 2231) can be wrong in ways that email ignores.
+        raise FormBroken("a part has a header that nobody can read") from error
     if headers.get_content_disposition() != "form-data" or not isinstance(name, str):
         raise FormBroken("a part does not say which field it is")
-    if headers.get_param("filename", header="content-disposition") is not None:
+    if filename is not None:
         raise FormBroken(f"the field {name} is a file: send its text as the field's value")
     if headers.get("content-transfer-encoding", "binary").lower() not in _PLAIN:
         raise FormBroken(f"the field {name} has a transfer encoding")
-    if headers.get_content_charset("utf-8") not in _CHARSETS:
+    if charset not in _CHARSETS:
         raise FormBroken(f"the field {name} is not UTF-8")
     return name

@@ -66,7 +66,7 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
                 for event in found:
                     await context.write(event_to_proto(event, owner))
                     sent = event.sequence
-                if len(found) < SENT_AT_ONCE:
+                if not found:
                     await watched.changed()
 
 

@@ -18,28 +18,28 @@ from contextlib import ExitStack
 from server.core import event_log
 from server.core.event_log import Standing
 from server.store import events as store_
-from server.store.engine import Head, Store
+from server.store.engine import Head, Store, StoreUnavailable
 from server.store.events import HOUSE, End, Place, Span
 from server.store.heads import Heads
 
 log = logging.getLogger("taskhouse.events")
 
-GRACE_SECONDS = 2.0  # A head is written at once after its commit, unless its process has died.
+GRACE_SECONDS = 10.0  # A head is written at once after its commit, unless its process has died or its disk is slow.
 LOOK_SECONDS = 0.05
 SETTLE_SECONDS = 3600.0
-SETTLE_BYTES = 4 * 1024 * 1024  # When the file of heads has more, it is time as well.
+SETTLE_BYTES = 256 * 1024  # When the file of heads has grown by more, it is time as well: all writers wait for that.
 SIZE_SECONDS = 10.0
 AT_ONCE = 1000  # places
 
 
 async def keep_settled(store: Store, heads: Heads) -> None:
     """Settle from time to time, until it is cancelled. Raises StoreUnavailable."""
-    due = time.monotonic() + SETTLE_SECONDS
     while True:
-        await asyncio.sleep(SIZE_SECONDS)
-        if time.monotonic() >= due or await asyncio.to_thread(heads.size) > SETTLE_BYTES:
-            await settle(store, heads)
-            due = time.monotonic() + SETTLE_SECONDS
+        due = time.monotonic() + SETTLE_SECONDS
+        most = await asyncio.to_thread(heads.size) + SETTLE_BYTES
+        while time.monotonic() < due and await asyncio.to_thread(heads.size) <= most:  # noqa: ASYNC110 - others write it, too.
+            await asyncio.sleep(SIZE_SECONDS)
+        await settle(store, heads)
 
 
 async def settle(store: Store, heads: Heads) -> None:
@@ -87,6 +87,8 @@ async def _is_settled(store: Store, one: Standing, fault: str, lost: Head | None
                 span.first, span.last, one.name,
             )  # fmt: skip
             await store.write(event_log.note_unacknowledged, standing=one, span=span)
+    except StoreUnavailable:
+        raise
     except Exception:  # Whatever somebody has done to a log, the house and the other logs go on.
         log.exception("the event log of %s cannot go on. See `taskhouse events verify`", one.name)
         return False

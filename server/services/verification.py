@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from server.core import event_log
 from server.core.chain import Examination, Finding, Keeper
 from server.services.sealing import unacknowledged
 from server.store import events as store_
@@ -70,7 +71,7 @@ async def _walk(store: Store, examination: Examination, verdict: Verdict) -> Non
     after, most = _BEFORE_ALL, PAGE
     while True:
         try:
-            found = await store.scan(store_.every, after=after, most=most)
+            found = await store.scan(event_log.every, after=after, most=most)
         except StoreUnavailable:
             if most > 1:  # One of them cannot be read, and which is not known.
                 most = 1

@@ -153,13 +153,20 @@ _NEXT = Query(
 )
 _ADD = Command(insert(EVENTS).values({name: bindparam(name) for name in Stored._fields}))
 _SEAL = Command(update(EVENT_LOGS).where(_L.id == bindparam("log_id")).values(digest=bindparam("new_digest")))
+_BYTES = (
+    func.coalesce(func.octet_length(_E.before), 0) + func.coalesce(func.octet_length(_E.after), 0)
+    + func.octet_length(_E.reason)
+)  # fmt: skip
 _STORED = select(*(_E[name] for name in Stored._fields))
 _AFTER = _STORED.where(_E.log_id == bindparam("log_id"), _E.sequence > bindparam("after")).order_by(_E.sequence)
 _PAGE = Query(_AFTER.limit(bindparam("most", type_=Integer)), Stored)
+_PAGE_SIZES = Query(_AFTER.with_only_columns(_BYTES).limit(bindparam("most", type_=Integer)), Size)
 _BEYOND = tuple_(_E.log_id, _E.sequence) > tuple_(
     bindparam("log_id", type_=BigInteger), bindparam("sequence", type_=BigInteger)
 )
-_EVERY = Query(_STORED.where(_BEYOND).order_by(_E.log_id, _E.sequence).limit(bindparam("most", type_=Integer)), Stored)
+_ALL = _STORED.where(_BEYOND).order_by(_E.log_id, _E.sequence)
+_EVERY = Query(_ALL.limit(bindparam("most", type_=Integer)), Stored)
+_EVERY_SIZES = Query(_ALL.with_only_columns(_BYTES).limit(bindparam("most", type_=Integer)), Size)
 _PLACE = Query(select(_E.log_id, _E.sequence).where(_BEYOND).order_by(_E.log_id, _E.sequence).limit(1), Place)
 _LOGS = Query(
     select(_L.id, ORGANIZATIONS.c.name, _L.last_sequence, _L.digest)
@@ -214,10 +221,6 @@ _FILTERS = {
     "object_kind": _E.object_kind == bindparam("object_kind"),
     "object_id": _E.object_id == bindparam("object_id"),
 }
-_BYTES = (
-    func.coalesce(func.octet_length(_E.before), 0) + func.coalesce(func.octet_length(_E.after), 0)
-    + func.octet_length(_E.reason)
-)  # fmt: skip
 
 
 async def next_place(tx: Tx, log_id: int, *, genesis: bytes) -> Next:
@@ -241,9 +244,19 @@ async def page(tx: Tx, log_id: int, *, after: int, most: int) -> list[Stored]:
     return await tx.all(_PAGE, log_id=log_id, after=after, most=most)
 
 
+async def page_sizes(tx: Tx, log_id: int, *, after: int, most: int) -> list[int]:
+    """Return how many bytes each of the events has that `page` would return."""
+    return [one.bytes for one in await tx.all(_PAGE_SIZES, log_id=log_id, after=after, most=most)]
+
+
 async def every(tx: Tx, *, after: Place, most: int) -> list[Stored]:
     """Return up to `most` events of all logs that come after a place, log by log."""
     return await tx.all(_EVERY, **after._asdict(), most=most)
+
+
+async def every_sizes(tx: Tx, *, after: Place, most: int) -> list[int]:
+    """Return how many bytes each of the events has that `every` would return."""
+    return [one.bytes for one in await tx.all(_EVERY_SIZES, **after._asdict(), most=most)]
 
 
 async def next_after(tx: Tx, after: Place) -> Place | None:

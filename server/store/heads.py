@@ -18,7 +18,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +79,8 @@ class Heads:
     def read(self) -> Kept:
         """Return what the file says."""
         with self._alone():
-            return self._read()
+            content = self._content()
+        return self._said(content)
 
     def replace(self, read: Kept, heads: Iterable[Head]) -> None:
         """Put heads in the place of those that were read; what was added since stays.
@@ -87,7 +88,7 @@ class Heads:
         If somebody else has changed the file since, it stays as it is.
         """
         with self._alone():
-            now = self._read()
+            now = self._said(self._content())
             since = now.heads[len(read.heads) :]
             if (now.heads[: len(read.heads)], now.fault) == (read.heads, read.fault):
                 hosts = (f"{_HOST} {host}" for host in dict.fromkeys(now.hosts))
@@ -96,7 +97,9 @@ class Heads:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait until no other process of this host looks after what is not acknowledged, and keep others from it."""
-        with self._held(self._turn):
+        with ExitStack() as held:
+            with self._telling():
+                held.enter_context(_locked(self._turn))
             yield
 
     def _add(self, texts: Iterable[str]) -> None:
@@ -121,12 +124,15 @@ class Heads:
         """Put a file in place that begins with a line of its own, so that an empty one is found as well."""
         _write(self._path, self._lines([_START.decode(), *texts], previous=b""))
 
-    def _read(self) -> Kept:
+    def _content(self) -> bytes:
+        return self._path.read_bytes() if self._path.exists() else b""
+
+    def _said(self, content: bytes) -> Kept:
         heads: list[Head] = []
         hosts: list[str] = []
         faults: list[int] = []
         code = b""
-        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else [b""]
+        lines = content.split(b"\n")
         for number, line in enumerate(lines[:-1] or lines, 1):  # After the last line end, a crash has cut it short.
             previous, (text, _, code) = code, line.rpartition(b" ")
             is_ours = hmac.compare_digest(self._code(previous, text), code)
@@ -155,7 +161,7 @@ class Heads:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other processes and threads out, and have the key, which is made at the first time."""
-        with self._held(self._lock):
+        with self._telling(), _locked(self._lock):
             if not self._key:
                 if not self._key_path.exists():
                     self._make_key()
@@ -172,14 +178,9 @@ class Heads:
             self._key = b""
 
     @contextmanager
-    def _held(self, lock: Path) -> Iterator[None]:
+    def _telling(self) -> Iterator[None]:
         try:
-            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(file)
+            yield
         except OSError as error:
             raise StoreUnavailable(f"cannot use {self._path}: {error.strerror}") from error
 
@@ -233,6 +234,16 @@ def joined(heads: Iterable[Head]) -> list[Head]:
 
 def _text(head: Head) -> str:
     return f"{head.log_id} {head.first} {head.sequence} {head.digest.hex()}"
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def _write(path: Path, content: bytes) -> None:

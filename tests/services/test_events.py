@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.core import credentials, events
+from server.core import credentials, events, pages
 from server.core.caller import Caller, Role
 from server.core.credentials import NewToken
 from server.core.events import Object
@@ -202,6 +202,17 @@ async def test_a_watched_log_without_events_is_waited_for(stub, store, admin):
     stream = Watch(stub, operator, organization="quiet")
     await bearer(store, "quiet")
     assert await stream.next() == 1
+
+
+async def test_a_watched_log_is_read_in_pages_that_end_at_two_mebibytes(stub, store, acme, admin, monkeypatch):
+    for number in range(5):
+        await store.write(record, acme, number)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 40)
+    assert len(await store.read(events.page, organization_id=acme, after=1, most=100)) == 2
+    stream = Watch(stub, admin)
+    assert [await stream.next() for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    await store.write(record, acme)
+    assert await stream.next() == 7
 
 
 async def test_an_event_is_seen_even_if_no_hint_tells_of_it(stub, store, acme, admin, monkeypatch):

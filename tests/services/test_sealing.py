@@ -72,10 +72,17 @@ async def test_a_head_that_comes_while_a_server_starts_is_waited_for(store, head
     path = tmp_path / "events.heads"
     whole = path.read_bytes()
     lose_heads(tmp_path, 1)
-    starting = asyncio.ensure_future(settle(store, heads))
-    await asyncio.sleep(0)
-    path.write_bytes(whole)  # As another process of the house does after its commit.
-    await asyncio.wait_for(starting, 10)
+    looks, read = [], Heads.read
+
+    def looked(self):
+        looks.append(found := read(self))
+        if len(looks) == 2:  # The first look for events without heads.
+            path.write_bytes(whole)  # As another process of the house does after its commit.
+        return found
+
+    monkeypatch.setattr(Heads, "read", looked)
+    await asyncio.wait_for(settle(store, heads), 10)
+    assert len(looks) == 3
     assert "event_log.unacknowledged" not in [*await actions(store, None), *await actions(store, acme)]
 
 
@@ -196,17 +203,52 @@ async def test_heads_that_were_held_against_their_logs_are_forgotten_while_a_hou
     store, heads, tmp_path, monkeypatch
 ):
     acme = await filled(store, 20)
-    size = (tmp_path / "events.heads").stat().st_size
     monkeypatch.setattr(sealing, "SIZE_SECONDS", 0.01)
-    monkeypatch.setattr(sealing, "SETTLE_BYTES", size - 1)
+    monkeypatch.setattr(sealing, "SETTLE_BYTES", 500)
+    keeping = asyncio.ensure_future(sealing.keep_settled(store, heads))
+    size, number = 0, 20
+    async with asyncio.timeout(20):
+        while size <= (size := heads.size()):
+            number = await store.write(record, acme, number)
+    keeping.cancel()
+    ends = [(head.log_id, head.sequence) for head in heads.read().heads]
+    assert (ends[0], ends[1][0], ends[-1]) == ((0, 20), acme, (acme, number))
+    assert (await verify(store, heads)).is_good
+
+
+async def test_heads_that_do_not_grow_stay_as_they_are_however_many_they_are(store, heads, tmp_path, monkeypatch):
+    await filled(store, 20)
+    whole = (tmp_path / "events.heads").read_bytes()
+    monkeypatch.setattr(sealing, "SIZE_SECONDS", 0.01)
+    monkeypatch.setattr(sealing, "SETTLE_BYTES", 0)
+    looks, size = [], Heads.size
+
+    def looked(self):
+        looks.append(found := size(self))
+        return found
+
+    monkeypatch.setattr(Heads, "size", looked)
     keeping = asyncio.ensure_future(sealing.keep_settled(store, heads))
     async with asyncio.timeout(20):
-        while heads.size() >= size:  # noqa: ASYNC110 - another process writes the file, too.
+        while len(looks) < 5:  # noqa: ASYNC110 - it looks in another thread.
             await asyncio.sleep(0.01)
     keeping.cancel()
-    await store.write(record, acme, 21)
-    assert [(head.log_id, head.sequence) for head in heads.read().heads] == [(0, 20), (acme, 20), (acme, 21)]
-    assert (await verify(store, heads)).is_good
+    assert (tmp_path / "events.heads").read_bytes() == whole
+
+
+async def test_a_database_that_goes_away_is_no_fault_of_a_log(store, heads, tmp_path, monkeypatch, caplog):
+    async def found_at_last(*asked):
+        found = await unacknowledged(*asked)
+        await store.close()
+        return found
+
+    await filled(store)
+    lose_heads(tmp_path, 1)
+    unacknowledged = sealing.unacknowledged
+    monkeypatch.setattr(sealing, "unacknowledged", found_at_last)
+    with pytest.raises(StoreUnavailable):
+        await settle(store, heads)
+    assert "cannot go on" not in caplog.text
 
 
 # Acknowledgements

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.core import events
+from server.core import event_log, events, pages
 from server.services import sealing
 from server.services.sealing import settle
 from server.services.verification import MOST_TOLD, verify
@@ -23,7 +23,10 @@ def heads(tmp_path) -> Heads:
     return Heads(tmp_path)
 
 
-async def test_logs_that_nobody_touched_are_good_also_while_the_house_writes_to_them(store, elsewhere, heads):
+async def test_logs_that_nobody_touched_are_good_also_while_the_house_writes_to_them(
+    store, elsewhere, heads, monkeypatch
+):
+    monkeypatch.setattr(sealing, "GRACE_SECONDS", 20)  # However slow the disk is.
     acme = await filled(store)
     verdict = await verify(store, heads)
     assert (verdict.is_good, verdict.logs, verdict.events) == (True, 2, 10)
@@ -56,6 +59,23 @@ async def test_what_was_done_in_the_database_is_found_where_it_was_done(store, h
     acme = await filled(store)
     await tamper(address, statement, acme=acme)
     assert (acme, where) in await findings(store, heads)
+
+
+async def test_no_more_events_are_read_at_once_than_a_page_has_bytes(store, heads, monkeypatch):
+    await filled(store)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 22)  # Three of them.
+    read, every = [], event_log.every
+
+    async def noted(tx, **asked):
+        read.append(found := await every(tx, **asked))
+        return found
+
+    monkeypatch.setattr(event_log, "every", noted)
+    verdict = await verify(store, heads)
+    assert (verdict.is_good, verdict.events) == (True, 10)
+    assert [len(found) for found in read] == [3, 3, 3, 1, 0]
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 1)
+    assert (await verify(store, heads)).events == 10
 
 
 async def test_a_log_that_was_deleted_without_a_trace_is_found_by_its_head(store, heads, address):

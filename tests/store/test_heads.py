@@ -1,5 +1,6 @@
 """The heads of the event logs."""
 
+import fcntl
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,19 @@ def test_another_host_is_known_from_the_time_on_that_it_is_trusted(three, tmp_pa
     three.trust(HOST)
     three.write([head(1, 4)])
     assert Heads(tmp_path).read().hosts == [HOST]
+
+
+def test_others_can_write_while_what_was_read_is_checked(three, tmp_path, monkeypatch):
+    def noted(self, previous, text):
+        with (tmp_path / "events.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Raises if somebody holds it.
+        checked.append(text)
+        return code(self, previous, text)
+
+    checked, code = [], Heads._code
+    monkeypatch.setattr(Heads, "_code", noted)
+    assert len(three.read().heads) == 3
+    assert len(checked) == 4
 
 
 # What somebody without the key does to the file
@@ -189,3 +203,13 @@ def test_many_who_begin_and_write_at_once_lose_nothing(tmp_path):
 def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path):
     with pytest.raises(StoreUnavailable, match=r"events\.heads"):
         Heads(tmp_path / "missing").read()
+
+
+def test_what_fails_during_a_turn_is_no_fault_of_the_heads(tmp_path):
+    with pytest.raises(ConnectionResetError), Heads(tmp_path).turn():
+        raise ConnectionResetError
+
+
+def test_a_turn_in_a_folder_that_cannot_be_written_is_unavailable(tmp_path):
+    with pytest.raises(StoreUnavailable, match=r"events\.heads"), Heads(tmp_path / "missing").turn():
+        pass
