@@ -24,8 +24,8 @@ from server.store.heads import Heads
 
 log = logging.getLogger("taskhouse.events")
 
-GRACE_SECONDS = 3.0  # A head is written at once after its commit, unless its process has died or its disk is slow. A start
-# after a kill waits for it.
+# A head is written at once after its commit, unless its process has died or its disk is slow. A start waits for it.
+GRACE_SECONDS = 3.0
 LOOK_SECONDS = 0.05
 SETTLE_SECONDS = 3600.0
 SETTLE_BYTES = 256 * 1024  # When the file of heads has grown by more, it is time as well: all writers wait for that.
