@@ -46,8 +46,7 @@ class Download:
                 yield part[start : start + PIECE_BYTES]
                 if time.monotonic() - renewed > RENEW_SECONDS:
                     renewed = time.monotonic()
-                    if not await self._store.write_soon(deliveries.renew, parcel=self.parcel):
-                        raise ResultClaimed(self.parcel.task_id)
+                    await self._renew()
 
     async def deliver(self, send_last: Callable[[], Awaitable[None]] = nothing) -> None:
         """Have the last of it sent, when it is noted that it counts as retrieved: who has all of it finds that so.
@@ -61,7 +60,18 @@ class Download:
     async def _deliver(self, send_last: Callable[[], Awaitable[None]]) -> None:
         if not await self._store.write_guarded(deliveries.hand_over, parcel=self.parcel):
             raise ResultClaimed(self.parcel.task_id)
-        await send_last()
+        sending = asyncio.ensure_future(send_last())
+        try:
+            while not (await asyncio.wait([sending], timeout=RENEW_SECONDS))[0]:
+                with suppress(StoreUnavailable):  # There are two more tries before the claim ends.
+                    await self._renew()
+        finally:
+            sending.cancel()
+        await sending
+
+    async def _renew(self) -> None:
+        if not await self._store.write_soon(deliveries.renew, parcel=self.parcel):
+            raise ResultClaimed(self.parcel.task_id)
 
     async def is_delivered(self) -> bool:
         """Say whether all of it was sent, as soon as that is known."""

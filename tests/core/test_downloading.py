@@ -5,9 +5,14 @@ import asyncio
 import pytest
 import pytest_asyncio
 
+from server.core import channels, downloading
 from server.core.deliveries import DeliveryState
 from server.core.downloading import Downloads
+from server.core.errors import ResultClaimed
+from tests.core.scenes import later
 from tests.core.test_deliveries import claim, published, status
+
+PATIENCE_SECONDS = 20
 
 
 class Client:
@@ -69,3 +74,29 @@ async def test_what_became_of_the_last_byte_counts_and_not_that_its_client_hung_
     found = await status(store, caller, asked.id)
     wanted = (DeliveryState.DELIVERED, 1) if taken else (DeliveryState.AVAILABLE, 0)
     assert (found.delivery, found.retrieved) == wanted
+
+
+async def test_a_claim_is_kept_as_long_as_the_last_byte_is_on_its_way(store, rows, downloads, download, monkeypatch):
+    monkeypatch.setattr(downloading, "RENEW_SECONDS", 0.01)
+    (caller, asked), client = await published(store), Client()
+    sending = asyncio.create_task(download(caller, asked.id, client))
+    await client.asked.wait()
+    begun = await rows("SELECT claim_until FROM deliveries")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await rows("SELECT claim_until FROM deliveries") == begun:
+            await asyncio.sleep(0.01)
+    client.told.set_result(None)
+    await sending
+    await downloads.stop()
+    assert (await status(store, caller, asked.id)).delivery == DeliveryState.DELIVERED
+
+
+async def test_a_download_whose_claim_is_lost_at_the_last_byte_fails(store, downloads, download, monkeypatch):
+    monkeypatch.setattr(downloading, "RENEW_SECONDS", 0.01)
+    (caller, asked), client = await published(store), Client()
+    sending = asyncio.create_task(download(caller, asked.id, client))
+    await client.asked.wait()
+    assert await store.write_guarded(later, 31, channels.tidy) == 1
+    with pytest.raises(ResultClaimed):
+        await asyncio.wait_for(sending, PATIENCE_SECONDS)
+    assert (await status(store, caller, asked.id)).retrieved == 0
