@@ -119,12 +119,14 @@ class Downloads:
         await asyncio.gather(*self._afterwards)
 
     async def _claim(self, caller: Caller, task_id: str) -> Parcel:
-        for _ in range(LAST_LOOKS):
-            parcel = await self._store.write_guarded(deliveries.claim, caller=caller, task_id=task_id)
-            if parcel:
-                return parcel
-            await asyncio.sleep(LOOK_SECONDS)
-        raise ResultClaimed(task_id)
+        looks = 0
+        while not (parcel := await self._store.write_guarded(deliveries.claim, caller=caller, task_id=task_id)):
+            while await self._store.read(deliveries.is_leaving, caller=caller, task_id=task_id):
+                if looks == LAST_LOOKS:
+                    raise ResultClaimed(task_id)
+                looks += 1
+                await asyncio.sleep(LOOK_SECONDS)
+        return parcel
 
     def _end(self, download: Download) -> None:
         """Settle what becomes of a result, in a task of its own, as the caller's may be cancelled."""
