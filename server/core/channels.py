@@ -24,6 +24,7 @@ CLAIM_PERIOD = 6 * SECOND  # How soon another may get what somebody was getting 
 MAX_TAKEN = 200  # results, in one transaction, of as many channels at the most
 MAX_TAKEN_BYTES = 1024 * 1024  # of one channel in one transaction, as far as they are kept beside their deliveries
 MAX_DISCARDED = 200
+MAX_RETURNED = 200
 MARGIN = 10 * SECOND  # By so much the clocks of processes may differ without a replaced listener being noticed late.
 
 
@@ -123,11 +124,12 @@ async def tidy(tx: Tx) -> int:
 
     Return how many results that changed. There may be more.
     """
-    returned = await store.return_expired(tx)
+    overdue = await store.overdue(tx, most=MAX_RETURNED)
+    await give_back(tx, claims=overdue)
     unheard = await old(tx, until=tx.now - GRACE, most=MAX_DISCARDED)
     if unheard:
         await deliveries.end(tx, unheard, state=DeliveryState.DISCARDED, retrieved=False)
-    return returned + len(unheard)
+    return len(overdue) + len(unheard)
 
 
 async def old(tx: Tx, *, until: int, most: int, heard: bool = False) -> list[Kept]:

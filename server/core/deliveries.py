@@ -97,6 +97,14 @@ async def claim(tx: Tx, *, caller: Caller, task_id: str) -> Parcel | None:
     return parcel(found) if found else None
 
 
+async def is_leaving(tx: Tx, *, caller: Caller, task_id: str) -> bool:
+    """Say whether somebody is getting the last of a result that `claim` did not give."""
+    found = await claims.in_store(tx, task_id=task_id, credential_id=caller.credential_id)
+    if found is None or found.state != DeliveryState.CLAIMED:
+        return False
+    return found.retrieved == 1 and found.claim_until > tx.now
+
+
 async def describe(tx: Tx, *, caller: Caller, task_id: str) -> Description:
     """Say what a download would bring, now or once another has failed. Raises ResultNotFound."""
     if is_id(task_id):
@@ -135,12 +143,17 @@ async def deliver(tx: Tx, *, parcels: Sequence[Parcel]) -> int:
 
 
 async def part(tx: Tx, *, parcel: Parcel, number: int) -> bytes:
-    """Return a part of a claimed result, from 1. Raises ResultNotFound: somebody said that he has it already."""
+    """Return a part of a claimed result, from 1.
+
+    Raises ResultNotFound, if somebody said that he has it already; ResultClaimed, if it is gone as the claim was lost.
+    """
     if number > parcel.chunks:
         return parcel.rest
     data = await chunks.chunk(tx, task_id=parcel.task_id, attempt=parcel.attempt, number=number)
     if data is None:
-        raise ResultNotFound(parcel.task_id)
+        if await claims.is_retrieved(tx, task_id=parcel.task_id):
+            raise ResultNotFound(parcel.task_id)
+        raise ResultClaimed(parcel.task_id)
     return data
 
 

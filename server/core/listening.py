@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,8 +17,9 @@ log = logging.getLogger("taskhouse.listening")
 
 PAUSE_SECONDS = 0.01  # Between looks: in a busy house hints come without end.
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth.
-RENEW_SECONDS = 10.0
-RENEW_CLAIMS_SECONDS = 2.0
+RENEW_SECONDS = 2.0  # Claims; a claim is for six.
+RENEWALS = 5  # Each fifth time listeners, too; one counts as such for thirty seconds.
+MAX_RENEWED = 500  # claims at once
 LAST_SECONDS = 0.5  # So long may still take what is being sent to a listener that is replaced.
 MAX_AHEAD = 100  # Results that are taken for a listener and not sent yet; at most 1 MiB of them at a time.
 FEW_AHEAD = 16  # More are taken when so many are left; of each at most 64 KiB are in memory.
@@ -103,8 +103,6 @@ class Listening:
         self._running: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._since = 0  # When listeners were looked for last.
-        self._renew_time = 0.0
-        self._renew_claims_time = 0.0
 
     def start(self) -> None:
         """Begin, if that has not happened."""
@@ -125,6 +123,8 @@ class Listening:
         self._poke.set()
         try:
             async with listener.until_ended:
+                if self._stopping.is_set():  # It was not when this began, and nobody may look at listeners any more.
+                    listener.end(Stopping())
                 yield listener
         except TimeoutError:
             listener.check()
@@ -141,7 +141,10 @@ class Listening:
         await asyncio.gather(*self._leaving)
 
     async def parts(self, taken: Taken) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield the parts of a result, numbered from 1; fewer if the client says meanwhile that it has it."""
+        """Yield the parts of a result, numbered from 1; fewer if the client says meanwhile that it has it.
+
+        Raises ResultClaimed, if the claim was lost and with it the rest.
+        """
         with suppress(ResultNotFound):
             for number in range(1, taken.parcel.parts + 1):
                 yield number, await self._store.read(deliveries.part, parcel=taken.parcel, number=number)
@@ -162,7 +165,7 @@ class Listening:
             log.warning("channel=%s is left by its time: %s", listener.name.credential_id, error)
 
     async def _run_until_stopping(self) -> None:
-        await run_until(self._stopping, self._serve, self._watch, name="listening", log=log)
+        await run_until(self._stopping, self._serve, self._watch, self._keep_renewed, name="listening", log=log)
         for listener in self._listeners.values():
             listener.end(Stopping())
 
@@ -190,7 +193,6 @@ class Listening:
 
     async def _attend(self) -> float:
         """Do what there is to do, and return for how many seconds there will be nothing."""
-        await self._renew()
         look = await self._store.read(channels.look, since=self._since)
         self._since = look.now
         self._end_replaced(look)
@@ -232,22 +234,28 @@ class Listening:
             if newest.get(name.credential_id, 0) > name.generation:
                 listener.end(ListenerReplaced())
 
-    async def _renew(self) -> None:
-        """Tell the store, when it is time, who listens and what is being sent."""
-        now = time.monotonic()
-        listeners = list(self._listeners) if now >= self._renew_time else []
-        claims: list[Claim] = []
-        if now >= self._renew_claims_time:
-            self._renew_claims_time = now + RENEW_CLAIMS_SECONDS
-            claims = [claim for listener in self._listeners.values() for claim in listener.claims.values()]
-        if not listeners and not claims:
-            return
-        renewed = await self._store.write_soon(channels.renew, listeners=listeners, claims=claims)
+    async def _keep_renewed(self) -> None:
+        """Tell the store in time who listens and what is being sent, whatever else waits for it."""
+        renewals = 0
+        while True:
+            try:
+                await self._renew(list(self._listeners) if renewals % RENEWALS == 0 else [])
+            except StoreUnavailable as error:
+                log.warning("claims are not renewed yet: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                renewals += 1
+                await asyncio.sleep(RENEW_SECONDS)
+
+    async def _renew(self, listeners: list[channels.Listening]) -> None:
+        claims = [claim for listener in self._listeners.values() for claim in listener.claims.values()]
+        for some in [claims[start : start + MAX_RENEWED] for start in range(0, len(claims), MAX_RENEWED)]:
+            renewed = await self._store.write_soon(channels.renew, listeners=[], claims=some)
+            gone = [claim for claim in some if claim not in renewed.claims]
+            for listener in self._listeners.values():
+                listener.forget([claim for claim in gone if listener.claims.get(claim.task_id) == claim])
         if listeners:
-            self._renew_time = now + RENEW_SECONDS
-        for name in listeners:
-            if name not in renewed.listeners and name in self._listeners:
-                self._listeners[name].end(ListenerReplaced())
-        gone = [claim for claim in claims if claim not in renewed.claims]
-        for listener in self._listeners.values():
-            listener.forget([claim for claim in gone if listener.claims.get(claim.task_id) == claim])
+            renewed = await self._store.write_soon(channels.renew, listeners=listeners, claims=[])
+            for name in listeners:
+                if name not in renewed.listeners and name in self._listeners:
+                    self._listeners[name].end(ListenerReplaced())

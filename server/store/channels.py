@@ -179,11 +179,16 @@ _IN_CLAIMS = (_D.task_id == _CLAIMS.c.task_id, _D.claim == _CLAIMS.c.claim, _D.s
 _RENEW_CLAIMS = Query(
     update(DELIVERIES).where(*_IN_CLAIMS).values(claim_until=_UNTIL).returning(_D.task_id, _D.claim), Claim
 )
-_RETURN_CLAIMS = Command(update(DELIVERIES).where(*_IN_CLAIMS).values(state="AVAILABLE", available_time=_NOW))
-_RETURN_EXPIRED = Command(
-    update(DELIVERIES)
+_RETURN_CLAIMS = Command(
+    update(DELIVERIES).where(*_IN_CLAIMS).values(state="AVAILABLE", retrieved=0, available_time=_NOW)
+)
+_OVERDUE = Query(
+    select(_D.task_id, _D.claim)
     .where(text(CLAIMED), _D.claim_until <= _NOW)
-    .values(state="AVAILABLE", retrieved=0, available_time=_NOW)
+    .order_by(_D.claim_until, _D.task_id)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True),
+    Claim,
 )
 _CHANNELS = Query(select(_W.credential_id, _SINCE, _LAST_HEARD).where(_W.credential_id.is_not(None)), Channel)
 _OLD = Query(
@@ -248,9 +253,9 @@ async def return_claims(tx: Tx, claims: Sequence[Claim]) -> None:
     await tx.run(_RETURN_CLAIMS, claims=_claims(claims), now=tx.now)
 
 
-async def return_expired(tx: Tx) -> int:
-    """Make available again what was claimed by somebody who is gone, and return how much that is."""
-    return await tx.run(_RETURN_EXPIRED, now=tx.now)
+async def overdue(tx: Tx, *, most: int) -> list[Claim]:
+    """Return claims, also of downloads, that nobody renewed in time, the oldest first. They are locked."""
+    return await tx.all(_OVERDUE, now=tx.now, most=most)
 
 
 async def waiting(tx: Tx) -> list[Channel]:

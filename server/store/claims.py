@@ -31,11 +31,16 @@ class InStore(NamedTuple):
     """What there is to say of a stored result."""
 
     state: str
+    claim_until: int  # microseconds since 1970
     retrieved: int
     failed: int
     size: int
     content_type: str
     filename: str | None
+
+
+class _Retrieved(NamedTuple):
+    value: int
 
 
 _NAMES = records("names", task_id=String, claim=Integer)
@@ -56,6 +61,7 @@ _CLAIM = Query(
     Claimed,
 )
 _IN_STORE = Query(select(*(_D[name] for name in InStore._fields)).where(*_OF_STORE), InStore)
+_RETRIEVED = Query(select(_D.retrieved).where(_D.task_id == bindparam("of_task")), _Retrieved)
 _RENEW = Command(update(DELIVERIES).where(*_IN_CLAIM).values(claim_until=_UNTIL))
 _HAND_OVER = Command(update(DELIVERIES).where(*_IN_CLAIM).values(retrieved=1, claim_until=_UNTIL))
 _GIVE_BACK = Command(update(DELIVERIES).where(*_IN_CLAIM).values(state="AVAILABLE", retrieved=0, available_time=_NOW))
@@ -78,6 +84,12 @@ async def claim(tx: Tx, *, task_id: str, credential_id: str, until: int) -> Clai
 async def in_store(tx: Tx, *, task_id: str, credential_id: str) -> InStore | None:
     """Return what there is to say of the result of this credential's task, if it is to be stored."""
     return await tx.one(_IN_STORE, of_task=task_id, of_credential=credential_id)
+
+
+async def is_retrieved(tx: Tx, *, task_id: str) -> bool:
+    """Say whether a client has the result of this task, or is getting the last of it."""
+    found = await tx.one(_RETRIEVED, of_task=task_id)
+    return found is not None and found.value == 1
 
 
 async def renew(tx: Tx, *, task_id: str, claim: int, until: int) -> bool:

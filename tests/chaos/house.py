@@ -79,6 +79,7 @@ class House:
     def __init__(self, nursery: Nursery, folder: Path, address: DatabaseAddress) -> None:
         self._nursery = nursery
         self._folder = folder  # of the house's data, too
+        self.address = address
         (folder / "deeds.py").write_text(textwrap.dedent(DEEDS))
         (folder / "datasets.yaml").write_text(DATASETS)
         self.https = free_port()

@@ -68,6 +68,15 @@ async def test_what_others_do_not_hear_is_discarded_beside_what_somebody_does(st
     assert await rows("SELECT task_id FROM deliveries WHERE state = 'AVAILABLE'") == [(asked["a"][0],)]
 
 
+async def test_claims_that_nobody_renews_are_given_back_some_at_a_time(store, rows, monkeypatch):
+    monkeypatch.setattr(channels, "MAX_RETURNED", 2)
+    await waiting(store, *"aaa")
+    listener = await store.write_guarded(channels.attach, credential_id="a")
+    assert len((await served(store, listener))["a"]) == 3
+    assert [await store.write_guarded(later, 7, channels.tidy) for _ in range(3)] == [2, 1, 0]
+    assert await rows("SELECT DISTINCT state FROM deliveries") == [("AVAILABLE",)]
+
+
 async def test_what_waits_for_a_listener_that_does_not_read_expires(store, rows):
     await waiting(store, "a")
     await store.write_guarded(channels.attach, credential_id="a")

@@ -1,6 +1,7 @@
 """ResultService over gRPC: stored results are downloaded once."""
 
 import asyncio
+import time
 
 import grpc
 import grpc.aio
@@ -49,6 +50,18 @@ async def test_of_racing_downloads_in_two_processes_one_succeeds(client, publish
     assert refused <= {(Code.NOT_FOUND, "RESULT_NOT_FOUND"), (Code.UNAVAILABLE, "RESULT_CLAIMED")}
 
 
+def outcomes(monkeypatch, verb: str) -> list:
+    """Return a list that grows by what a verb of deliveries returns."""
+    original, found = getattr(deliveries, verb), []
+
+    async def noted(tx, **values):
+        found.append(await original(tx, **values))
+        return found[-1]
+
+    monkeypatch.setattr(deliveries, verb, noted)
+    return found
+
+
 @pytest.mark.parametrize("outcome", [deliveries.deliver, deliveries.give_back, None], ids=["sent", "broken", "dead"])
 async def test_whoever_comes_while_the_last_of_a_result_is_sent_learns_what_becomes_of_it(
     client, publish, store, monkeypatch, outcome
@@ -61,7 +74,13 @@ async def test_whoever_comes_while_the_last_of_a_result_is_sent_learns_what_beco
         monkeypatch.setattr(downloading, "LAST_LOOKS", 2)
         assert await client.download(asked).refusal() == (Code.UNAVAILABLE, "RESULT_CLAIMED")
         return
+    claims = outcomes(monkeypatch, "claim")
+    looks = outcomes(monkeypatch, "is_leaving")
     second = client.download(asked, process=1)
+    end = time.monotonic() + PATIENCE_SECONDS
+    while len(looks) < 3:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
     if outcome is deliveries.deliver:
         await store.write_guarded(outcome, parcels=[parcel])
         assert await second.refusal() == (Code.NOT_FOUND, "RESULT_NOT_FOUND")
@@ -69,6 +88,8 @@ async def test_whoever_comes_while_the_last_of_a_result_is_sent_learns_what_beco
         await store.write_guarded(outcome, parcel=parcel)
         [message] = await second.rest()
         assert message.data == b"abc"
+        assert claims[0] is None
+        assert len(claims) == 2  # Meanwhile it only looks.
 
 
 async def test_others_download_nothing(clients, client, publish):
