@@ -53,8 +53,8 @@ class ResultServiceStub:
 
     gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
 
-    Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
-    UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+    Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING; RESULT_CLAIMED, if
+    the rest of a result was lost: ask again), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
     """
     Download: _grpc.UnaryStreamMultiCallable[_results_pb2.DownloadRequest, _results_pb2.DownloadResponse]
     """Downloads the result of a task of the caller's whose retrieval is asstore, once. The stream that ends well (OK) has sent
@@ -101,8 +101,8 @@ class ResultServiceAsyncStub(ResultServiceStub):
 
     gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
 
-    Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
-    UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+    Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING; RESULT_CLAIMED, if
+    the rest of a result was lost: ask again), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
     """
     Download: _aio.UnaryStreamMultiCallable[_results_pb2.DownloadRequest, _results_pb2.DownloadResponse]  # type: ignore[assignment]
     """Downloads the result of a task of the caller's whose retrieval is asstore, once. The stream that ends well (OK) has sent
@@ -164,8 +164,8 @@ class ResultServiceServicer(metaclass=_abc_1.ABCMeta):
 
         gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
 
-        Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
-        UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+        Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING; RESULT_CLAIMED, if
+        the rest of a result was lost: ask again), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
         """
 
     @_abc_1.abstractmethod

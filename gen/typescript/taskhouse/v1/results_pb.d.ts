@@ -476,8 +476,8 @@ export declare const ResultService: GenService<{
    *
    * gRPC and gRPC-Web only: to callers of JSON over HTTP/1.1 a stream that fails looks like one that has ended.
    *
-   * Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING: ask again),
-   * UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
+   * Who: task_runner; tokens with write access. Errors: ABORTED (LISTENER_REPLACED), UNAVAILABLE (STOPPING; RESULT_CLAIMED, if
+   * the rest of a result was lost: ask again), UNAUTHENTICATED (also in mid-stream, once the credential is revoked).
    *
    * @generated from rpc taskhouse.v1.ResultService.Stream
    */
