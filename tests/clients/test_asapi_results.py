@@ -233,7 +233,7 @@ def test_a_newer_listener_takes_over_at_once_from_one_that_does_not_read(channel
     assert time.monotonic() - began < 10  # The edge would have given up the other after a hundred seconds.
     stalled.go_on()
     assert isinstance(stalled.ended(), httpx.RemoteProtocolError)
-    assert not stalled.stream.results
+    assert not unread.keys() & stalled.stream.results.keys()  # Of an earlier test it may have some.
 
 
 def test_a_listener_that_comes_late_gets_what_waits_and_not_what_was_discarded(channel_client, listen):
