@@ -214,6 +214,9 @@ class PostgresStore:
                 await connection.execute(begin)
                 tx = self._tx(connection)  # Its time is later than that of whoever had the turn before.
                 value = await verb(tx, *args, **kwargs)
+            except TimeoutError:  # The server did not even say so itself: a ROLLBACK would have no answer, either.
+                connection.terminate()
+                raise
             except BaseException:
                 with suppress(*FAILURES):  # Then the connection is of no more use, and its end rolls back.
                     await connection.execute("ROLLBACK")
