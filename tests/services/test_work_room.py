@@ -43,6 +43,9 @@ async def test_a_worker_that_reads_nothing_loses_its_tasks(channel, token, strea
     large = {"device": "x" * 60_000}
     created = [await task(store, caller, parameters=large) for _ in range(100)]
     await stream.hello(capacity=100)  # And reads no more than the welcome.
+    async with asyncio.timeout(5):
+        while not (await store.read(tasks.get, caller=caller, task_id=created[-1].id)).attempt:  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(0.01)
     other = Stream(channel, token)
     await other.hello(capacity=1)
     async with asyncio.timeout(5):  # Its session would have lasted ten seconds.
