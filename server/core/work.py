@@ -70,7 +70,7 @@ class Look(NamedTuple):
     now: int
     ready: frozenset[Action]  # Tasks of these could be leased.
     revoked: bool  # Some worker is to be told that its lease ended.
-    expired: bool  # Some session has ended that is not spared.
+    expired: bool  # Some session has ended.
     astray: bool  # A task or a session waits for a time that is too far ahead.
     next_time: int | None  # When, if nothing is committed before, there will be something.
 
@@ -125,15 +125,23 @@ async def leave(tx: Tx, *, session: Session) -> None:
         await store.forget_sessions(tx, [session.id])
 
 
-async def sweep(tx: Tx, *, seen: int, since: int) -> list[str]:
+async def spare(tx: Tx) -> None:
+    """After the house was away: let sessions last as if their workers had just renewed them.
+
+    Those that were left less than a second ago end in time: their workers are gone for another reason.
+    """
+    await store.lengthen_sessions(tx, earliest=tx.now + SESSION_PERIOD)
+
+
+async def sweep(tx: Tx, *, seen: int) -> list[str]:
     """End some sessions whose time is over, give their tasks to others, and return the sessions' ids.
 
-    `seen` is when it was decided to do so: by as much as this comes late, renewals may have had to wait, too. Sessions
-    that had ended by `since` are spared. Until it is swept, a session is as good as any other. A death counts as a
-    failure. The first one brings no delay: it is rather the machine's fault than the task's.
+    `seen` is when it was decided to do so: by as much as this comes late, renewals may have had to wait, too. Until it
+    is swept, a session is as good as any other. A death counts as a failure. The first one brings no delay: it is
+    rather the machine's fault than the task's.
     """
     late = max(0, tx.now - seen)
-    expired = await store.expired_sessions(tx, since=since, until=seen - late, most=MAX_DEATHS)
+    expired = await store.expired_sessions(tx, until=seen - late, most=MAX_DEATHS)
     if expired:
         left = [
             failed(task, DIED, now=tx.now, delay=back_off(task.id, task.failures))
@@ -149,12 +157,9 @@ async def sweep(tx: Tx, *, seen: int, since: int) -> list[str]:
 # Leases
 
 
-async def look(tx: Tx, *, actions: Iterable[Action], sessions: Sequence[str], since: int) -> Look:
-    """Say what there is to do for these sessions and for tasks of these actions. Cheap: a few index look-ups.
-
-    Sessions that had ended by `since` are spared.
-    """
-    seen = await store.look(tx, actions=[*actions, _NO_ACTION], session_ids=sessions, since=since)
+async def look(tx: Tx, *, actions: Iterable[Action], sessions: Sequence[str]) -> Look:
+    """Say what there is to do for these sessions and for tasks of these actions. Cheap: a few index look-ups."""
+    seen = await store.look(tx, actions=[*actions, _NO_ACTION], session_ids=sessions)
     expiry, last_expiry, revoked = seen[0][4:]
     soonest = {(one.service, one.action): one.ready_time for one in seen if one.ready_time is not None}
     times = [*(time for time in soonest.values() if time > tx.now), *([expiry] if expiry else [])]

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 
 from server.core import work
 from server.core.restarting import RETRY_SECONDS, run_until
@@ -16,7 +19,7 @@ log = logging.getLogger("taskhouse.work")
 MAX_WAIT_SECONDS = 1.0  # Hints only make it quick; looking is the truth, and costs some microseconds.
 MAX_JUMP_SECONDS = 1.0  # By so much a clock may be set without notice.
 IN_VAIN_SECONDS = 0.05  # After there was something to do, and then not: another process did it, or the clock was set.
-SPARE_SECONDS = work.SESSION_PERIOD / work.SECOND
+SPARE_SECONDS = 2 * work.SESSION_PERIOD / work.SECOND  # Where all is slow for long, dead workers' sessions end, too.
 SLOW_SECONDS = 2.0  # A write, or a look, that is later than this kept workers waiting, too.
 
 
@@ -29,7 +32,7 @@ class Seat:
     capacity: int
     wake: asyncio.Event
     held: set[LeaseName] = field(default_factory=set)
-    leases: list[Lease] = field(default_factory=list)  # granted, not yet sent
+    leases: deque[Lease] = field(default_factory=deque)  # granted, not yet sent
     revoked: list[LeaseName] = field(default_factory=list)  # ended, not yet told
     draining: bool = False
     lost: bool = False  # The session has ended, or another stream has it.
@@ -48,6 +51,7 @@ class Seat:
     def revoke(self, names: list[LeaseName]) -> None:
         """Have the worker told that these leases ended."""
         self.held.difference_update(names)
+        self.leases = deque(lease for lease in self.leases if lease.name in self.held)
         self.revoked += names
         self.wake.set()
 
@@ -69,8 +73,8 @@ class Leasing:
         self._passed: float | None = None  # The monotonic clock less the store's, as it was seen last; seconds.
         self._look_time = 0.0  # by the monotonic clock: when it looked last
         self._was_away = True  # As far as a process knows that has just started.
-        self._back_time = 0  # When the house was found to be back: sessions that had ended by then are spared ...
-        self._spare_time = 0.0  # ... until then, by the monotonic clock.
+        self._spare_time = -inf  # by the monotonic clock: when sessions were spared last
+        self._writing: dict[object, float] = {}  # When the writes began that are under way, the oldest first.
         self._unsure: set[Session] = set()  # The outcome of a write is unknown that may have given or taken leases.
 
     def seat(self, seat: Seat) -> None:
@@ -97,16 +101,15 @@ class Leasing:
             if self._seats:
                 self._poke.set()
 
-    async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write_soon(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Write what concerns sessions, and notice if that is slow or fails: then no session ends because of it."""
-        began = time.monotonic()
-        try:
+        with self._noticed():
             return await self._store.write_soon(verb, *args, **kwargs)
-        except StoreUnavailable:
-            self._was_away = True
-            raise
-        finally:
-            self._heed_slowness(since=began)
+
+    async def write_guarded(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As write_soon, for what may be much."""
+        with self._noticed():
+            return await self._store.write_guarded(verb, *args, **kwargs)
 
     async def _serve(self) -> None:
         while True:
@@ -115,7 +118,6 @@ class Leasing:
                 wait = await self._attend()
             except StoreUnavailable as error:
                 log.warning("leases wait for the store: %s", error)
-                self._was_away = True
                 wait = RETRY_SECONDS
             try:
                 async with asyncio.timeout(wait):
@@ -129,15 +131,15 @@ class Leasing:
             await self._make_sure()
         wishes = [Wish(seat.session, seat.actions, seat.free) for seat in self._seats.values() if seat.free]
         actions = {action for wish in wishes for action in wish.actions}
-        sessions = [session.id for session in self._seats]
-        since = self._back_time if self._is_sparing else 0
-        seen = await self._store.read(work.look, actions=actions, sessions=sessions, since=since)
-        if self._has_been_away(seen.now):
+        seen = await self._look(actions)
+        if self._is_back(seen.now):
+            await self.write_soon(work.spare)
+            self._spare_time = time.monotonic()
             return 0
         if seen.astray:
-            await self.write(work.set_right, actions=actions)
+            await self.write_guarded(work.set_right, actions=actions)
         done = [
-            seen.expired and await self._sweep(seen.now, since),
+            seen.expired and await self._sweep(seen.now),
             seen.revoked and await self._take_revoked(),
             bool(seen.ready) and await self._grant(wishes, seen.ready),
         ]
@@ -145,43 +147,51 @@ class Leasing:
             return 0 if any(done) else IN_VAIN_SECONDS
         return self._idle_seconds(seen)
 
+    async def _look(self, actions: Collection[Action]) -> Look:
+        try:
+            return await self._store.read(work.look, actions=actions, sessions=[session.id for session in self._seats])
+        except StoreUnavailable:
+            self._was_away, self._spare_time = True, -inf  # While nothing can be seen nothing ends, either.
+            raise
+
     def _idle_seconds(self, seen: Look) -> float | None:
         # Where there are sessions it looks now and then, so that it notices when the house is away.
-        most = MAX_WAIT_SECONDS if self._seats or self._is_sparing or seen.next_time is not None else None
-        if most is None or seen.next_time is None:
-            return most
-        return min(most, max(0.0, (seen.next_time - seen.now) / work.SECOND))
+        if seen.next_time is None:
+            return MAX_WAIT_SECONDS if self._seats else None
+        return min(MAX_WAIT_SECONDS, max(0.0, (seen.next_time - seen.now) / work.SECOND))
 
-    # The house may be away, or slow. Then sessions that seem to be over are of workers that are well, and could not
-    # renew them. They get as long as a session lasts; those that end under its eyes get no more than any.
+    # The house may be away, or slow. Then sessions that end are of workers that are well, and could not renew them.
 
-    @property
-    def _is_sparing(self) -> bool:
-        return time.monotonic() < self._spare_time
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        write = object()
+        self._writing[write] = time.monotonic()
+        try:
+            yield
+        except StoreUnavailable:
+            self._was_away = True
+            raise
+        finally:
+            self._heed_slowness(since=self._writing.pop(write))
 
     def _heed_slowness(self, *, since: float) -> None:
-        now = time.monotonic()
-        # Half of the time only: where all is slow for long, dead workers' tasks go to others nevertheless.
-        if now - since > SLOW_SECONDS and now > self._spare_time + SPARE_SECONDS:
-            self._was_away = True
+        self._was_away |= time.monotonic() - since > SLOW_SECONDS
 
-    def _has_been_away(self, now: int) -> bool:
-        """Say whether the house was away, or its clock was set, since the last look; if so, spare who ended by now."""
+    def _is_back(self, now: int) -> bool:
+        """Say whether sessions are to be spared, as the house was away or slow, or its clock was set."""
         self._heed_slowness(since=self._look_time + MAX_WAIT_SECONDS)
+        self._heed_slowness(since=next(iter(self._writing.values()), inf))
         self._look_time = time.monotonic()
         before, self._passed = self._passed, self._look_time - now / work.SECOND
         if before is not None and abs(before - self._passed) > MAX_JUMP_SECONDS:
             log.warning("the clock was set by %.0f seconds", before - self._passed)
             self._was_away = True
         was_away, self._was_away = self._was_away, False
-        if was_away:
-            self._back_time = now
-            self._spare_time = self._look_time + SPARE_SECONDS
-        return was_away
+        return was_away and self._look_time > self._spare_time + SPARE_SECONDS
 
-    async def _sweep(self, seen: int, since: int) -> bool:
+    async def _sweep(self, seen: int) -> bool:
         """End sessions whose time is over, and say whether that changed anything."""
-        ended = set(await self.write(work.sweep, seen=seen, since=since))
+        ended = set(await self.write_guarded(work.sweep, seen=seen))
         for session, seat in self._seats.items():
             if session.id in ended:
                 seat.lose()
@@ -190,7 +200,7 @@ class Leasing:
     async def _take_revoked(self) -> bool:
         """Have workers told of leases that ended, and say whether there were any."""
         self._unsure.update(self._seats)  # Until the answer is here.
-        revoked = await self.write(work.take_revoked, sessions=[session.id for session in self._seats])
+        revoked = await self.write_soon(work.take_revoked, sessions=[session.id for session in self._seats])
         self._unsure.clear()
         for session, seat in self._seats.items():
             if session.id in revoked:
@@ -200,7 +210,7 @@ class Leasing:
     async def _grant(self, wishes: list[Wish], ready: Collection[Action]) -> bool:
         """Give what there is, and say whether that changed anything."""
         self._unsure.update(wish.session for wish in wishes)  # Until the answer is here.
-        granted = await self.write(work.grant, wishes=wishes, ready=ready)
+        granted = await self.write_soon(work.grant, wishes=wishes, ready=ready)
         self._unsure.clear()
         self._deal(granted)
         return bool(granted.leases or granted.lost)
@@ -208,7 +218,7 @@ class Leasing:
     async def _make_sure(self) -> None:
         """Give and take what sessions got or lost by a write that was perhaps committed, though no answer came."""
         known = {session: set(seat.held) for session in self._unsure if (seat := self._seats.get(session))}
-        held = await self.write(work.hold, sessions=list(known))
+        held = await self.write_soon(work.hold, sessions=list(known))
         self._unsure.clear()
         for session, leases in held.leases.items():
             if seat := self._seats.get(session):

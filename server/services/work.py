@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -46,7 +46,7 @@ MAX_RENEWALS = 1000  # Written together.
 MAX_FILENAME = 200
 UNREAD_SECONDS = work.SESSION_PERIOD / work.SECOND  # A worker that reads nothing for so long is not there.
 _CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+[ -~]{0,100}", re.ASCII)
-LEASES_A_MESSAGE = 50  # Parameters may have 64 KiB, and clients take messages of 4 MiB.
+LEASES_BYTES = 256 * 1024  # of a message: on a slow line a worker that reads it renews its session after each.
 
 
 class WorkServicer(work_pb2_grpc.WorkServiceServicer):
@@ -69,11 +69,12 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
         self._alarm = self._alarm or asyncio.ensure_future(self._wake_all_when_stopping())
         try:
             hello = await self._hello(inbox)
-            greeting = await self._leasing.write(
+            greeting = await self._leasing.write_soon(
                 work.greet, caller=current_caller(), worker=hello.worker, session_id=hello.session_id
             )
             actions = frozenset((action.service, action.action) for action in hello.actions)
             seat = Seat(greeting.session, actions, hello.capacity, inbox.wake)
+            has_left = True
             try:
                 await _tell(context, welcome=_welcome(greeting.session))
                 seat.give(greeting.held)
@@ -81,9 +82,13 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
                 await self._converse(seat, inbox, context)
             except TimeoutError:
                 log.warning("session=%s is left: its worker reads nothing", seat.session.id)
+            except StoreUnavailable:
+                has_left = False
+                raise
             finally:
                 self._leasing.unseat(seat)
-                self._leave(seat.session)
+                if has_left and not self._stopping.is_set():  # Else the house left: coming back takes longer.
+                    self._leave(seat.session)
         finally:
             self._inboxes.discard(inbox)
             inbox.close()
@@ -107,9 +112,8 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
                 await _tell(context, acknowledgements=_acknowledgements(said, answers))
             if seat.lost:
                 seat.revoke(list(seat.held))
-            leases, seat.leases = seat.leases, []
-            for some in _cut(leases):
-                await _tell(context, leases=pb.Leases(leases=map(_lease_to_proto, some)))
+            if seat.leases:
+                await _tell(context, leases=_next_leases(seat))
             revoked, seat.revoked = seat.revoked, []
             if revoked:
                 names = [pb.LeaseName(task_id=task_id, attempt=attempt) for task_id, attempt in revoked]
@@ -139,10 +143,10 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
         return answers
 
     async def _write_reports(self, heard: Sequence[Heard]) -> list[Answers]:
-        return await self._leasing.write(reports.report, heard=heard, max_bytes=self._max_result_bytes)
+        return await self._leasing.write_guarded(reports.report, heard=heard, max_bytes=self._max_result_bytes)
 
     async def _write_renewals(self, sessions: Sequence[Session]) -> list[bool]:
-        return await self._leasing.write(work.renew, sessions=sessions)
+        return await self._leasing.write_soon(work.renew, sessions=sessions)
 
     async def _woken(self, inbox: "_Inbox") -> None:
         """Wait until there is something to do. Raises Stopping, and what the reading of the stream met."""
@@ -159,18 +163,14 @@ class WorkServicer(work_pb2_grpc.WorkServiceServicer):
             inbox.wake.set()
 
     def _leave(self, session: Session) -> None:
-        """Note that the stream is gone; in a task of its own, as the stream's may have been cancelled.
-
-        A server that stops leaves the session as it is: its workers need longer than a moment to find another.
-        """
-        if not self._stopping.is_set():
-            task = asyncio.ensure_future(self._write_leave(session))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+        """Note that the stream is gone; in a task of its own, as the stream's may have been cancelled."""
+        task = asyncio.ensure_future(self._write_leave(session))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def _write_leave(self, session: Session) -> None:
         try:
-            await self._leasing.write(work.leave, session=session)
+            await self._leasing.write_soon(work.leave, session=session)
         except StoreUnavailable as error:
             log.warning("session=%s ends by its time: %s", session.id, error)
         self._leasing.poke()
@@ -277,6 +277,19 @@ def _lease_to_proto(lease: Lease) -> pb.Lease:
     )
 
 
+def _next_leases(seat: Seat) -> pb.Leases:
+    """Take a message of the leases that are to be sent; the rest follows in the stream's next turn."""
+    message = pb.Leases()
+    size = 0
+    while seat.leases and size < LEASES_BYTES:
+        lease = _lease_to_proto(seat.leases.popleft())
+        message.leases.append(lease)
+        size += lease.ByteSize()
+    if seat.leases:
+        seat.wake.set()
+    return message
+
+
 def _report(report: pb.Report) -> Report:
     lease = LeaseName(report.lease.task_id, report.lease.attempt)
     kind = report.WhichOneof("outcome")
@@ -339,8 +352,3 @@ def _acknowledgements(said: Sequence[Report], answers: Answers) -> pb.Acknowledg
             for (lease, _), answer in zip(said, answers, strict=True)
         ]
     )
-
-
-def _cut(leases: Sequence[Lease]) -> Iterator[Sequence[Lease]]:
-    for start in range(0, len(leases), LEASES_A_MESSAGE):
-        yield leases[start : start + LEASES_A_MESSAGE]

@@ -28,6 +28,7 @@ from server.store.postgres_tx import Connection, PostgresTx, SeveralStatements
 CHANNEL = "taskhouse"
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0
+KEEPER_SECONDS = 3.0  # Of what must keep its time: a session whose renewal fails then is renewed by another.
 SCAN_SECONDS = 600.0
 LOCK_SECONDS = 10.0
 IDLE_SECONDS = 15.0  # In a transaction: a process that was stopped in one gives its locks back.
@@ -97,7 +98,7 @@ class PostgresStore:
         self._several: set[CodeType] = set()
         self._closed = False
         self._writers = self._pool(WRITERS, STATEMENT_SECONDS, _BY_INDEX)
-        self._keepers = self._pool(KEEPERS, STATEMENT_SECONDS, _BY_INDEX)
+        self._keepers = self._pool(KEEPERS, KEEPER_SECONDS, _BY_INDEX)
         self._readers = self._pool(READERS, STATEMENT_SECONDS, _BY_INDEX | _READ_ONLY)
         self._scanners = self._pool(SCANNERS, SCAN_SECONDS, _READ_ONLY)
         self._searchers = self._pool(SEARCHERS, STATEMENT_SECONDS, _READ_ONLY)
@@ -127,8 +128,8 @@ class PostgresStore:
             self._address.url,
             min_size=0,
             max_size=size,
-            timeout=CONNECT_SECONDS,
-            command_timeout=seconds + CONNECT_SECONDS,  # For a server that is gone without a word.
+            timeout=min(CONNECT_SECONDS, seconds),
+            command_timeout=1.2 * seconds,  # For a server that is gone without a word.
             statement_cache_size=1000,
             max_cached_statement_lifetime=0,
             reset=leave,
@@ -176,37 +177,32 @@ class PostgresStore:
 
     async def _write(self, pool: Pool, begin: str, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         sealing: _Sealing = []
-        code: CodeType | None = getattr(verb, "__code__", None)
-        if time.monotonic() - self._collided.get(code, -inf) < CALM_SECONDS:
-            value = await self._write_in_turn(pool, begin, sealing, verb, *args, **kwargs)
-        else:
-            try:
-                value = await self._transact(pool, begin, sealing, verb, *args, **kwargs)
-            except _COLLISIONS:
-                self._collided[code] = time.monotonic()
-                value = await self._write_in_turn(pool, begin, sealing, verb, *args, **kwargs)
+        value = await self._until_alone(pool, begin, sealing, verb, *args, **kwargs)
         for sealed in sealing:  # By now others may write to the same logs.
             await sealed
         self._changes.add()
         self._untold.set()
         return value
 
-    async def _write_in_turn(
+    async def _until_alone(
         self, pool: Pool, begin: str, sealing: _Sealing, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a verb alone among those that collide, in all processes: else they would go on colliding."""
+        """Run a verb until it does not collide. One that has collided, and may wait, takes turns in all processes."""
+        code: CodeType | None = getattr(verb, "__code__", None)
         not_unique = 0
-        for tries in range(1, TRIES):
+        for tries in range(TRIES):
             try:
+                if pool is self._keepers or time.monotonic() - self._collided.get(code, -inf) >= CALM_SECONDS:
+                    return await self._transact(pool, begin, sealing, verb, *args, **kwargs)
                 async with self._turn:
                     return await self._transact(pool, begin + _IN_TURN, sealing, verb, *args, **kwargs)
-            except asyncpg.UniqueViolationError:
-                not_unique += 1
+            except _COLLISIONS as error:
+                not_unique += isinstance(error, asyncpg.UniqueViolationError)
                 if not_unique == 3:  # That is no collision.
                     raise
-            except _COLLISIONS:
-                pass
-            await asyncio.sleep(random.uniform(0, min(0.001 * 2**tries, LONGEST_PAUSE)))  # noqa: S311 - no secret.
+            self._collided[code] = time.monotonic()
+            if tries:
+                await asyncio.sleep(random.uniform(0, min(0.001 * 2**tries, LONGEST_PAUSE)))  # noqa: S311 - no secret.
         raise StoreUnavailable(f"others have changed the same {TRIES} times meanwhile")
 
     async def _transact(
@@ -214,10 +210,13 @@ class PostgresStore:
     ) -> T:
         """Run a verb in a transaction. What is added to `sealing` is done once the heads of its logs are written."""
         async with self._borrowed(pool) as connection:
-            tx = self._tx(connection)
-            await connection.execute(begin)
             try:
+                await connection.execute(begin)
+                tx = self._tx(connection)  # Its time is later than that of whoever had the turn before.
                 value = await verb(tx, *args, **kwargs)
+            except TimeoutError:  # The server did not even say so itself: a ROLLBACK would have no answer, either.
+                connection.terminate()
+                raise
             except BaseException:
                 with suppress(*FAILURES):  # Then the connection is of no more use, and its end rolls back.
                     await connection.execute("ROLLBACK")
@@ -259,7 +258,14 @@ class PostgresStore:
             if isinstance(error, _COLLISIONS) or (ours and not lost):
                 raise
             if isinstance(error, TimeoutError) and not given and pool.get_size() == pool.get_max_size():
-                raise _busy(self._address, pool.get_max_size()) from error
+                what = f"all {pool.get_size()} connections to {self._address} for such calls are in use"
+                raise _busy(
+                    f"{what}, for {BUSY_SECONDS:.0f} s now", "try again later, or run more server processes"
+                ) from error
+            if isinstance(error, asyncpg.LockNotAvailableError):
+                raise _busy(
+                    f"others have locked what is needed in {self._address}: {error}", "try again later"
+                ) from error
             raise unavailable(self._address, error) from error
 
     # Hints
@@ -356,12 +362,10 @@ async def connect(address: PostgresAddress, *, seconds: float = STATEMENT_SECOND
     )
 
 
-def _busy(address: PostgresAddress, connections: int) -> StoreUnavailable:
-    """Return what is told when others have all connections of a pool for long."""
-    failure = StoreUnavailable(
-        f"all {connections} connections to {address} for such calls are in use, for {BUSY_SECONDS:.0f} s now"
-    )
-    failure.remedy = "try again later, or run more server processes"
+def _busy(what: str, remedy: str) -> StoreUnavailable:
+    """Return what is told when others have for long what is needed; the database itself is well."""
+    failure = StoreUnavailable(what)
+    failure.remedy = remedy
     return failure
 
 

@@ -62,14 +62,17 @@ class Waiting:
             queue = self._soon or self._rest
             if not queue:
                 return
-            left_out = left_out and queue is self._soon
             job = queue.popleft()
             if not job.answer.cancelled():
+                left_out = left_out and queue is self._soon
                 yield job
             if time.monotonic() >= until:
                 break
-        if left_out and self._rest:
-            yield self._rest.popleft()
+        while left_out and self._rest:
+            job = self._rest.popleft()
+            if not job.answer.cancelled():
+                left_out = False
+                yield job
 
     def _take_in(self) -> None:
         while not self._arrivals.empty():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import BigInteger, Integer, String, and_, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import BigInteger, Integer, String, and_, bindparam, delete, func, insert, or_, select, text, update
 from sqlmodel import Field, Index, SQLModel
 
 from server.store.columns import micros, table_of
@@ -27,7 +27,7 @@ class SessionRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     credential_id: str = Field(foreign_key="credentials.id")
     worker: str
-    stream: int  # Grows when a stream takes the session up or leaves it: what an earlier one does is void.
+    stream: int  # Which one has it, as a number that grows: what an earlier one does is void. Negative: that one left.
     expire_time: int = micros()  # moved on by each renewal
 
 
@@ -72,7 +72,7 @@ class Seen(NamedTuple):
     action: str
     ready_time: int | None  # When its first pending task is ready; None if there is none.
     last_ready_time: int | None  # When its last pending task is ready.
-    expire_time: int | None  # When the first session ends, of all that end after the time that was given.
+    expire_time: int | None  # When the first of all sessions ends.
     last_expire_time: int | None  # When the last of all sessions ends.
     revoked: int  # How many leases ended of which these sessions have not been told.
 
@@ -127,7 +127,6 @@ _PENDING = text("state = 'PENDING'")  # As the partial index has it.
 _RUNNING = _T.state == "RUNNING"
 _SESSION = _S.id == bindparam("session_id")
 _STREAM = _S.stream == bindparam("of_stream")
-_SINCE = _S.expire_time > bindparam("since")
 _SESSIONS = texts("session_ids")
 
 # Sessions. One that has ended is there until it is swept, and may be taken up or renewed until then.
@@ -144,11 +143,11 @@ _OPEN = Command(
 _RESUME = Query(
     update(SESSIONS)
     .where(_SESSION, _S.credential_id == bindparam("of_credential"))
-    .values(stream=_S.stream + 1, worker=bindparam("worker"), expire_time=bindparam("until"))
+    .values(stream=func.abs(_S.stream) + 1, worker=bindparam("worker"), expire_time=bindparam("until"))
     .returning(_S.stream),
     _Number,
 )
-_LEAVE = Command(update(SESSIONS).where(_SESSION, _STREAM).values(stream=_S.stream + 1, expire_time=bindparam("until")))
+_LEAVE = Command(update(SESSIONS).where(_SESSION, _STREAM).values(stream=-_S.stream, expire_time=bindparam("until")))
 _STREAMS = records("streams", id=String, stream=Integer)
 _MATCHING = (
     select(_S.id, _S.stream)
@@ -166,7 +165,7 @@ _RENEW = Query(
 )
 _EXPIRED = Query(
     select(_S.id)
-    .where(_SINCE, _S.expire_time <= bindparam("until"))
+    .where(_S.expire_time <= bindparam("until"))
     .order_by(_S.expire_time)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True),
@@ -184,7 +183,7 @@ _LOOK = Query(
         _ACTIONS.c.action,
         select(func.min(_T.ready_time)).where(*_OF_ACTION).scalar_subquery(),
         select(func.max(_T.ready_time)).where(*_OF_ACTION).scalar_subquery(),
-        select(func.min(_S.expire_time)).where(_SINCE).scalar_subquery(),
+        select(func.min(_S.expire_time)).scalar_subquery(),
         select(func.max(_S.expire_time)).scalar_subquery(),
         select(func.count()).where(_X.session_id.in_(select(_SESSIONS.c.value))).scalar_subquery(),
     ),
@@ -213,6 +212,14 @@ _HURRY = Command(
     )
     .values(ready_time=bindparam("now"))
 )
+_EARLY = (
+    select(_S.id)
+    .where(_S.expire_time < bindparam("earliest"), or_(_S.stream > 0, _S.expire_time <= bindparam("now")))
+    .order_by(_S.id)
+    .with_for_update(of=SESSIONS)
+    .subquery("locked")
+)
+_LENGTHEN = Command(update(SESSIONS).where(_S.id == _EARLY.c.id).values(expire_time=bindparam("earliest")))
 _SHORTEN = Command(update(SESSIONS).where(_S.expire_time > bindparam("latest")).values(expire_time=bindparam("latest")))
 _GRANTS = records("grants", task_id=String, session_id=String)
 _HELD = (_T.session_id, _T.id, _T.attempt, _T.service, _T.action, _T.parameters)
@@ -307,9 +314,9 @@ async def keep_sessions(tx: Tx, sessions: Sequence[tuple[str, int]]) -> list[Ses
     return await tx.all(_KEEP, streams=_streams(sessions))
 
 
-async def expired_sessions(tx: Tx, *, since: int, until: int, most: int) -> list[str]:
-    """Return sessions that ended after `since` and by `until`, but for those that somebody else is just changing."""
-    return [found.value for found in await tx.all(_EXPIRED, since=since, until=until, most=most)]
+async def expired_sessions(tx: Tx, *, until: int, most: int) -> list[str]:
+    """Return sessions that ended by `until`, but for those that somebody else is just changing."""
+    return [found.value for found in await tx.all(_EXPIRED, until=until, most=most)]
 
 
 async def forget_sessions(tx: Tx, session_ids: Sequence[str]) -> None:
@@ -318,10 +325,10 @@ async def forget_sessions(tx: Tx, session_ids: Sequence[str]) -> None:
     await tx.run(_FORGET, session_ids=_json(session_ids))
 
 
-async def look(tx: Tx, *, actions: Iterable[tuple[str, str]], session_ids: Sequence[str], since: int) -> list[Seen]:
+async def look(tx: Tx, *, actions: Iterable[tuple[str, str]], session_ids: Sequence[str]) -> list[Seen]:
     """Return what there is for each of these actions; at least one must be given."""
     given = [{"service": service, "action": action} for service, action in actions]
-    return await tx.all(_LOOK, actions=_json(given), session_ids=_json(session_ids), since=since)
+    return await tx.all(_LOOK, actions=_json(given), session_ids=_json(session_ids))
 
 
 async def waiting(tx: Tx, *, service: str, action: str, most: int) -> list[Waiting]:
@@ -335,6 +342,11 @@ async def waiting(tx: Tx, *, service: str, action: str, most: int) -> list[Waiti
 async def hurry(tx: Tx, *, service: str, action: str, latest: int) -> None:
     """Make tasks of this action ready that would be so only after `latest`."""
     await tx.run(_HURRY, of_service=service, of_action=action, latest=latest, now=tx.now)
+
+
+async def lengthen_sessions(tx: Tx, *, earliest: int) -> None:
+    """Let no session end before `earliest`, but for those that were left and still have some of their second."""
+    await tx.run(_LENGTHEN, earliest=earliest, now=tx.now)
 
 
 async def shorten_sessions(tx: Tx, *, latest: int) -> None:

@@ -43,8 +43,8 @@ async def later(tx: Tx, seconds: float, verb, **values):
 
 
 async def sweep(tx: Tx) -> list[str]:
-    """End the sessions whose time is over, as a process does that has been there all the time."""
-    return await work.sweep(tx, seen=tx.now, since=0)
+    """End the sessions whose time is over, as soon as that is seen."""
+    return await work.sweep(tx, seen=tx.now)
 
 
 def histogram(*counts: int) -> str:

@@ -9,23 +9,32 @@ async def test_a_sweep_that_comes_late_leaves_sessions_as_much_more_time(store):
     older, younger = await Worker.seated(store), await Worker.seated(store)
     await store.write_guarded(later, -3, work.renew, sessions=[older.session])
     now = await store.write_guarded(clock)
-    at = {"seen": now + 12 * work.SECOND, "since": 0}
+    at = {"seen": now + 12 * work.SECOND}
     assert await store.write_guarded(later, 15, work.sweep, **at) == [older.session.id]
     assert await store.write_guarded(later, 12, work.sweep, **at) == [younger.session.id]
 
 
-async def test_sessions_that_ended_long_ago_can_be_spared(store):
-    older, younger = await Worker.seated(store), await Worker.seated(store)
-    await store.write_guarded(later, 2, work.renew, sessions=[younger.session])
-    now = await store.write_guarded(clock)
-    since = now + 11 * work.SECOND
-    seen = [await store.write(later, 11.5, work.look, actions=[], sessions=[], since=one) for one in (0, since)]
-    assert [one.expired for one in seen] == [True, False]
-    assert seen[1].next_time > since
-    assert await store.write_guarded(later, 15, work.sweep, seen=now + 15 * work.SECOND, since=since) == [
-        younger.session.id
-    ]
-    assert await store.write_guarded(later, 15, sweep) == [older.session.id]
+async def test_after_the_house_was_away_sessions_last_as_if_they_were_just_renewed(store):
+    soon, ended, lively = [await Worker.seated(store) for _ in range(3)]
+    for after, worker in ((-3, ended), (6, lively)):
+        await store.write_guarded(later, after, work.renew, sessions=[worker.session])
+    await store.write_guarded(later, 9, work.spare)
+    assert await store.write_guarded(later, 18.9, sweep) == []
+    every = {one.session.id for one in (soon, ended, lively)}
+    assert set(await store.write_guarded(later, 19.1, sweep)) == every
+
+
+async def test_after_the_house_was_away_what_was_left_before_may_come_back_but_what_was_left_just_now_ends(store):
+    caller = await organization(store)
+    before, now = await Worker.seated(store), await Worker.seated(store)
+    for after, worker in ((0, before), (4.5, now)):
+        await task(store, caller)
+        await worker.lease()
+        await store.write_guarded(later, after, work.leave, session=worker.session)
+    await store.write_guarded(later, 5, work.spare)
+    assert await store.write_guarded(later, 14.9, sweep) == [now.session.id]
+    again = await Worker.seated(store, before.caller, before.session.id)
+    assert again.session == (before.session.id, 2)
 
 
 async def test_a_worker_can_be_asked_for_by_what_it_holds(store):

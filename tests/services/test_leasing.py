@@ -1,21 +1,30 @@
 """Leasing, when looking and doing disagree, and when a clock or a store cannot be relied on."""
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from math import inf
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
 
 from server.core import tasks, work
 from server.core.work import Granted, Lease, LeaseName, Look, Session
+from server.services import leasing as rooms
 from server.services.leasing import Leasing, Seat
+from server.store import work as stored
 from server.store.engine import StoreUnavailable
-from tests.core.scenes import ACTION, Worker, later, organization, task
+from tests.core.scenes import ACTION, Worker, later, organization, sweep, task
 
 SESSION = Session("s", 1)
 READY = frozenset({("icloud", "fetch-data")})
 LEASE = Lease(LeaseName("t", 1), "icloud", "fetch-data", {})
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch) -> None:
+    """Have no test be disturbed because the machine is slow."""
+    monkeypatch.setattr(rooms, "SLOW_SECONDS", inf)
 
 
 class Store:
@@ -29,7 +38,9 @@ class Store:
         return self._look
 
     async def write_soon(self, verb, **_: object) -> object:
-        return self._answers[verb.__name__]
+        return self._answers.get(verb.__name__)
+
+    write_guarded = write_soon
 
 
 def look(**seen: object) -> Look:
@@ -93,8 +104,8 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 def settled(leasing: Leasing) -> None:
-    """Make leasing as it is a session's time after something happened."""
-    leasing._spare_time = 0
+    """Make leasing as it is long after it has spared sessions."""
+    leasing._spare_time = -inf
 
 
 async def seated(store, leasing: Leasing, session: Session) -> Seat:
@@ -110,11 +121,12 @@ async def test_a_clock_that_is_set_ends_no_session_whose_worker_lives(store, mon
     [lease] = await lively.lease()
     leasing = Leasing(store, asyncio.Event())
     seats = [await seated(store, leasing, worker.session) for worker in (lively, dead)]
-    set_forward(store, monkeypatch, hours=1)
-    await leasing._attend()
-    assert [seat.lost for seat in seats] == [False, False]
-    assert await store.write_guarded(work.renew, sessions=[lively.session]) == [True]
     settled(leasing)
+    set_forward(store, monkeypatch, hours=1)
+    for _ in range(2):
+        await leasing._attend()
+    assert [seat.lost for seat in seats] == [False, False]
+    await ended(store, dead.session)
     await leasing._attend()
     assert [seat.lost for seat in seats] == [False, True]
     assert await lively.complete(lease) == ""
@@ -133,7 +145,7 @@ async def test_a_clock_that_is_set_back_keeps_no_task_and_no_dead_worker_s_lease
     for _ in range(3):
         await leasing._attend()
     assert [lease.name.task_id for lease in seat.leases] == [waiting.id]
-    seen = await store.read(work.look, actions=[ACTION], sessions=[], since=0)
+    seen = await store.read(work.look, actions=[ACTION], sessions=[])
     assert not seen.astray
     assert seen.next_time <= seen.now + work.SESSION_PERIOD
 
@@ -153,95 +165,141 @@ async def test_a_clock_that_goes_on_evenly_keeps_nobody_waiting(store):
     assert seat.lost
 
 
+@pytest.fixture
+def ending(store) -> Callable[[Leasing], Awaitable[bool]]:
+    """`await ending(leasing)`: say whether leasing ends a session that is over at this moment."""
+
+    async def is_ended(leasing: Leasing) -> bool:
+        worker = await Worker.seated(store)
+        await ended(store, worker.session)
+        for _ in range(2):
+            await leasing._attend()
+        return not await store.write_guarded(stored.keep_sessions, [worker.session])
+
+    return is_ended
+
+
+async def test_a_process_that_has_just_started_gives_workers_the_time_to_come_back(store, ending):
+    leasing = Leasing(store, asyncio.Event())
+    assert not await ending(leasing)
+    assert await ending(leasing)
+
+
+async def test_a_session_that_would_have_ended_soon_after_the_house_is_back_lasts_as_long_as_any(store):
+    soon = await Worker.seated(store)
+    await store.write_guarded(later, -9, work.renew, sessions=[soon.session])
+    await Leasing(store, asyncio.Event())._attend()
+    assert await store.write_guarded(later, 9.5, sweep) == []
+
+
+@pytest.fixture
+def fail(store, monkeypatch):
+    """Have the next call of this kind fail."""
+
+    def fail(how: str) -> None:
+        real = getattr(store, how)
+
+        async def away(*_: object, **__: object) -> None:
+            monkeypatch.setattr(store, how, real)
+            raise StoreUnavailable("away")
+
+        monkeypatch.setattr(store, how, away)
+
+    return fail
+
+
 @pytest_asyncio.fixture
-async def dead(store) -> Worker:
-    """A worker whose session had ended before anything else began."""
-    worker = await Worker.seated(store)
-    await ended(store, worker.session)
-    return worker
-
-
-async def test_a_process_that_has_just_started_gives_workers_the_time_to_come_back(store, dead):
-    leasing = Leasing(store, asyncio.Event())
-    for _ in range(3):
-        await leasing._attend()
-    assert await store.write_guarded(work.renew, sessions=[dead.session]) == [True]
-    await ended(store, dead.session)
-    settled(leasing)
-    await leasing._attend()
-    assert await store.write_guarded(work.renew, sessions=[dead.session]) == [False]
-
-
-async def test_a_session_that_ends_under_the_eyes_of_a_new_process_ends_in_time(store, dead):
-    await task(store, await organization(store))
-    leasing = Leasing(store, asyncio.Event())
-    seat = await seated(store, leasing, (await Worker.seated(store)).session)
-    await leasing._attend()
-    await store.write_guarded(later, -9.9, work.renew, sessions=[seat.session])
-    serving = asyncio.ensure_future(leasing._serve())
-    await until(lambda: seat.lost)
-    serving.cancel()
-    assert await store.write_guarded(work.renew, sessions=[dead.session]) == [True]
-
-
-@pytest.mark.parametrize("how", ["read", "write_soon"])
-async def test_after_the_store_was_away_workers_have_the_time_to_renew_their_sessions(store, dead, monkeypatch, how):
+async def leasing(store) -> Leasing:
+    """Leasing as it is long after its start."""
     leasing = Leasing(store, asyncio.Event())
     await leasing._attend()
     settled(leasing)
-    real, was_away = getattr(store, how), asyncio.Event()
-
-    async def away(*_: object, **__: object) -> None:
-        monkeypatch.setattr(store, how, real)
-        was_away.set()
-        raise StoreUnavailable("away")
-
-    monkeypatch.setattr(store, how, away)
-    serving = asyncio.ensure_future(leasing._serve())
-    await asyncio.wait_for(was_away.wait(), 5)
-    await until(lambda: leasing._is_sparing)
-    assert await store.write_guarded(work.renew, sessions=[dead.session]) == [True]
-    serving.cancel()
+    return leasing
 
 
-async def test_after_a_renewal_was_slow_workers_have_the_time_for_theirs_but_not_for_ever(store, dead, monkeypatch):
-    leasing = Leasing(store, asyncio.Event())
-    other = await Worker.seated(store)
-    await leasing._attend()
-    settled(leasing)
+async def test_after_a_look_failed_workers_have_the_time_to_renew_their_sessions(leasing, ending, fail):
+    for _ in range(2):  # However soon after each other.
+        fail("read")
+        with pytest.raises(StoreUnavailable):
+            await leasing._attend()
+        assert not await ending(leasing)
+    assert await ending(leasing)
+
+
+@pytest.mark.parametrize("how", ["write_soon", "write_guarded"])
+async def test_after_a_write_failed_workers_have_the_time_to_renew_their_sessions(leasing, ending, fail, how):
+    fail(how)
+    with pytest.raises(StoreUnavailable):
+        await getattr(leasing, how)(work.renew, sessions=[])
+    assert not await ending(leasing)
+
+
+async def test_sessions_are_spared_once_the_house_can_do_it(leasing, ending, fail):
+    leasing._was_away = True
+    fail("write_soon")
+    with pytest.raises(StoreUnavailable):
+        await ending(leasing)
+    assert not await ending(leasing)
+
+
+async def test_failures_that_go_on_keep_no_dead_worker_s_session(leasing, ending, fail, monkeypatch):
+    outcomes = []
+    for seconds in range(0, 60, 9):
+        monkeypatch.setattr(rooms, "time", SimpleNamespace(monotonic=lambda now=seconds: now))
+        fail("write_soon")
+        with pytest.raises(StoreUnavailable):
+            await leasing.write_soon(work.renew, sessions=[])
+        outcomes.append(await ending(leasing))
+    assert outcomes == [False, True, True, False, True, True, False]
+
+
+async def test_after_a_renewal_was_slow_workers_have_the_time_for_theirs(leasing, ending, monkeypatch):
     with monkeypatch.context() as slow:
-        slow.setattr("server.services.leasing.SLOW_SECONDS", 0)
-        assert await leasing.write(work.renew, sessions=[other.session]) == [True]
-    for _ in range(2):
-        await leasing._attend()
-    assert await store.write_guarded(work.renew, sessions=[dead.session]) == [True]
-    await ended(store, dead.session)
-    leasing._spare_time = time.monotonic() - 1
-    monkeypatch.setattr("server.services.leasing.SLOW_SECONDS", 0)
-    await leasing.write(work.renew, sessions=[other.session])
-    await leasing._attend()
-    assert await store.write_guarded(work.renew, sessions=[dead.session]) == [False]
+        slow.setattr(rooms, "SLOW_SECONDS", 0)
+        await leasing.write_soon(work.renew, sessions=[])
+    assert not await ending(leasing)
 
 
-async def test_a_look_that_comes_late_tells_that_the_house_was_away(store, dead):
-    leasing = Leasing(store, asyncio.Event())
-    await leasing._attend()
-    settled(leasing)
+async def test_while_a_write_hangs_no_session_ends_because_of_it(store, leasing, ending, monkeypatch):
+    monkeypatch.setattr(rooms, "SLOW_SECONDS", 2)
+    answer = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        await answer.wait()
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(store, "write_soon", hang)
+        renewing = asyncio.ensure_future(leasing.write_soon(work.renew, sessions=[]))
+        await asyncio.sleep(0)
+    [write] = leasing._writing
+    leasing._writing[write] -= 3
+    assert not await ending(leasing)
+    answer.set()
+    await renewing
+    assert not leasing._writing
+
+
+async def test_a_look_that_comes_late_tells_that_the_house_was_away(leasing, ending, monkeypatch):
+    monkeypatch.setattr(rooms, "SLOW_SECONDS", 2)
     leasing._look_time -= 5
-    for _ in range(2):
-        await leasing._attend()
-    assert await store.write_guarded(work.renew, sessions=[dead.session]) == [True]
+    assert not await ending(leasing)
 
 
 async def test_a_process_without_workers_looks_often_enough_to_notice_that_the_house_was_away(store):
     leasing = Leasing(store, asyncio.Event())
     for _ in range(2):
         wait = await leasing._attend()
-    assert wait == 1
-    settled(leasing)
-    assert await leasing._attend() is None
+    assert wait is None
     await Worker.seated(store)
     assert await leasing._attend() == 1
+
+
+async def test_a_lease_that_ended_before_it_was_sent_is_not_sent(store):
+    seat = Seat(SESSION, READY, 5, asyncio.Event())
+    other = LEASE._replace(name=LeaseName("u", 1))
+    seat.give([LEASE, other])
+    seat.revoke([LEASE.name])
+    assert list(seat.leases) == [other]
 
 
 # Answers that are lost
@@ -309,5 +367,5 @@ async def test_a_session_that_another_stream_took_meanwhile_is_lost(store, lose)
         await leasing._attend()
     again = await Worker.seated(store, worker.caller, worker.session.id)
     await leasing._attend()
-    assert (seat.lost, seat.leases) == (True, [])
+    assert (seat.lost, list(seat.leases)) == (True, [])
     assert again.session.id == worker.session.id

@@ -13,7 +13,7 @@ from server.core import credentials, tasks, work
 from server.core.caller import Caller, Role
 from server.core.credentials import NewToken
 from server.store import tasks as stored_tasks
-from server.store.engine import Command, Query
+from server.store.engine import Command, Query, StoreUnavailable
 from server.store.work import SESSIONS
 from taskhouse.v1 import results_pb2, work_pb2_grpc
 from taskhouse.v1 import work_pb2 as pb
@@ -329,7 +329,20 @@ async def test_a_server_that_stops_sends_its_workers_elsewhere_and_keeps_their_s
     await stream.leases()
     server.stopping.set()
     assert (await stream.refusal())[0] is grpc.StatusCode.UNAVAILABLE
-    [(expire_time, now)] = [await store.read(first_session)]
+    expire_time, now = await store.read(first_session)
+    assert expire_time - now > 5_000_000
+
+
+async def test_a_house_that_fails_its_worker_keeps_its_session(stream, store, monkeypatch):
+    await stream.hello()
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(work, "renew", away)
+    await stream.say(renewal=pb.Renewal())
+    assert (await stream.refusal())[0] is grpc.StatusCode.UNAVAILABLE
+    expire_time, now = await store.write_soon(first_session)
     assert expire_time - now > 5_000_000
 
 

@@ -17,7 +17,8 @@ class Cutter:
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
-        self._cut = False
+        self.port = 0
+        self.has_cut = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_unix_connection(self._socket)
@@ -31,8 +32,8 @@ class Cutter:
 
         async def answer() -> None:
             while data := await from_server.read(65536):
-                if grants.is_set() and b"COMMIT\0" in data and not self._cut:
-                    self._cut = True
+                if grants.is_set() and b"COMMIT\0" in data and not self.has_cut:
+                    self.has_cut = True
                     break
                 writer.write(data)
 
@@ -48,7 +49,8 @@ class Cutter:
 async def cutter(postgres):
     cutter = Cutter(str(postgres.folder / "data" / ".s.PGSQL.5432"))
     listening = await asyncio.start_server(cutter.serve, "127.0.0.1", 0)
-    yield listening.sockets[0].getsockname()[1]
+    cutter.port = listening.sockets[0].getsockname()[1]
+    yield cutter
     listening.close()
 
 
@@ -60,12 +62,15 @@ def engine() -> str:
 @pytest.fixture
 def address(postgres, cutter) -> PostgresAddress:
     postgres.wiped()
-    return PostgresAddress.parse(f"postgresql://postgres@127.0.0.1:{cutter}/empty?sslmode=disable")
+    return PostgresAddress.parse(f"postgresql://postgres@127.0.0.1:{cutter.port}/empty?sslmode=disable")
 
 
-async def test_a_lease_whose_grant_was_committed_when_the_connection_broke_reaches_its_worker(stream, store, caller):
+async def test_a_lease_whose_grant_was_committed_when_the_connection_broke_reaches_its_worker(
+    stream, store, caller, cutter
+):
     await stream.hello()
     created = await task(store, caller)
     [lease] = await stream.leases()
     assert (lease.task_id, lease.attempt) == (created.id, 1)
     assert await stream.report(completed(lease)) == [""]
+    assert cutter.has_cut

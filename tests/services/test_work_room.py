@@ -1,10 +1,10 @@
-"""Room for leases comes back whatever a worker says, and what it leaves unread keeps nobody waiting."""
+"""Room for leases comes back whatever a worker says, and what it reports or leaves unread keeps nobody waiting."""
 
 import asyncio
 
 import pytest
 
-from server.core import tasks
+from server.core import reports, tasks, work
 from server.core.tasks import TaskState
 from taskhouse.v1 import work_pb2 as pb
 from tests.core.scenes import task
@@ -43,8 +43,46 @@ async def test_a_worker_that_reads_nothing_loses_its_tasks(channel, token, strea
     large = {"device": "x" * 60_000}
     created = [await task(store, caller, parameters=large) for _ in range(100)]
     await stream.hello(capacity=100)  # And reads no more than the welcome.
+    async with asyncio.timeout(5):
+        while not (await store.read(tasks.get, caller=caller, task_id=created[-1].id)).attempt:  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(0.01)
     other = Stream(channel, token)
     await other.hello(capacity=1)
     async with asyncio.timeout(5):  # Its session would have lasted ten seconds.
         [lease] = await other.leases()
     assert (lease.task_id, lease.attempt) == (created[0].id, 2)
+
+
+@pytest.fixture
+def verbs(store, monkeypatch) -> list[object]:
+    """The verbs that did not wait for others."""
+    real, soon = store.write_soon, []
+
+    async def write_soon(verb, **values):
+        soon.append(verb)
+        return await real(verb, **values)
+
+    monkeypatch.setattr(store, "write_soon", write_soon)
+    return soon
+
+
+async def test_a_worker_that_is_sent_much_renews_its_session_meanwhile(channel, token, stream, store, caller, verbs):
+    large = {"device": "x" * 60_000}
+    for _ in range(100):
+        await task(store, caller, parameters=large)
+    await stream.hello(capacity=100)
+    await stream.say(renewal=pb.Renewal())
+    await Stream(channel, token).hello()  # By now the house has heard it.
+    count = 0
+    while work.renew not in verbs:
+        count += len((await stream.hear("leases")).leases)
+    assert count < 100
+
+
+async def test_what_a_worker_reports_waits_as_all_that_is_written(stream, store, caller, verbs):
+    await task(store, caller)
+    await stream.hello()
+    [lease] = await stream.leases()
+    assert await stream.report(published(lease), completed(lease)) == ["", ""]
+    assert work.grant in verbs
+    assert reports.report not in verbs

@@ -2,16 +2,19 @@
 
 import asyncio
 import socket
+import time
+from functools import partial
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from sqlalchemy import text
 
 from server.store import postgres as engine_room
 from server.store.address import PostgresAddress
 from server.store.engine import Command, Query, StoreUnavailable, Tx
 from server.store.opening import open_store
-from server.store.postgres import PostgresStore
+from server.store.postgres import PostgresStore, connect
 from tests import databases
 from tests.store.names import NAMES, RENAME, Name, Refused, add, add_then_refuse, count_on, names, number
 
@@ -19,6 +22,7 @@ COLLIDE = Command(text("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"))
 SLEEP = Command(text("SELECT pg_sleep(60)"))
 LOCK_TABLE = Query(text("LOCK TABLE organizations IN ACCESS EXCLUSIVE MODE"), Name)
 ISOLATION = Query(text("SELECT current_setting('transaction_isolation')"), Name)
+OPEN = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
 DIE = Command(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 DIE_AT_COMMIT = """
 CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
@@ -96,6 +100,69 @@ async def test_verbs_that_have_collided_take_turns_with_those_of_other_processes
     await asyncio.gather(*(one.write(count) for one in (store, elsewhere) for _ in range(50)))
     assert len(tries) == 100
     assert await store.read(number, "a") == before + 100
+
+
+@pytest_asyncio.fixture
+async def turn(store, address):
+    """Another process has the turn of those that have collided, in all tests' time; `turn` ends it."""
+    connection = await connect(address)
+    await connection.execute("BEGIN; LOCK TABLE alembic_version IN SHARE UPDATE EXCLUSIVE MODE")
+    yield partial(connection.execute, "ROLLBACK")
+    await connection.close()
+
+
+@pytest.fixture
+def collided(store, monkeypatch):
+    """A verb that takes turns, and returns its time."""
+    monkeypatch.setattr(engine_room, "CALM_SECONDS", 60)
+
+    async def tell_time(tx: Tx) -> int:
+        await names(tx)
+        return tx.now
+
+    store._collided[tell_time.__code__] = time.monotonic()
+    return tell_time
+
+
+WAITING = "SELECT pid FROM pg_locks WHERE NOT granted"
+
+
+async def waits(rows) -> None:
+    async with asyncio.timeout(20):
+        while not await rows(WAITING):  # noqa: ASYNC110 - what is waited for has no event.
+            await asyncio.sleep(0.01)
+
+
+async def test_the_time_of_a_verb_that_took_turns_is_later_than_its_turn_s_begin(store, turn, collided, rows):
+    writing = asyncio.ensure_future(store.write(collided))
+    await waits(rows)
+    before = await store.write_soon(collided)
+    await turn()
+    assert await writing > before
+
+
+async def test_what_must_keep_its_time_takes_no_turns(store, turn):
+    tries = []
+
+    async def collide_at_first(tx: Tx) -> int:
+        tries.append(await names(tx))
+        if len(tries) < 3:
+            await tx.run(COLLIDE)
+        return len(tries)
+
+    assert await asyncio.wait_for(store.write_soon(collide_at_first), 5) == 3
+
+
+async def test_who_gives_up_while_it_waits_for_its_turn_leaves_no_transaction_open(store, turn, collided, rows, caplog):
+    writing = asyncio.ensure_future(store.write(collided))
+    await waits(rows)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(writing, 5)
+    await turn()
+    assert await rows(OPEN) == []
+    assert await store.write(collided)
+    assert caplog.text == ""
 
 
 async def test_verbs_that_wait_for_each_other_both_succeed(store, elsewhere):
@@ -238,15 +305,16 @@ async def test_a_database_that_goes_away_and_comes_back_loses_nothing_that_was_a
 # Nothing waits for ever
 
 
-async def test_a_statement_that_takes_too_long_is_ended(address, monkeypatch):
-    monkeypatch.setattr(engine_room, "STATEMENT_SECONDS", 1)
+@pytest.mark.parametrize(("how", "limit"), [("write", "STATEMENT_SECONDS"), ("write_soon", "KEEPER_SECONDS")])
+async def test_a_statement_that_takes_too_long_is_ended(address, monkeypatch, how, limit):
+    monkeypatch.setattr(engine_room, limit, 1)
     store = await open_store(address)
 
     async def sleep(tx: Tx) -> None:
         await tx.run(SLEEP)
 
     with pytest.raises(StoreUnavailable, match="statement timeout"):
-        await asyncio.wait_for(store.write(sleep), 10)
+        await asyncio.wait_for(getattr(store, how)(sleep), 10)
     assert await store.write(add, "next") == "next"
     await store.close()
 
@@ -266,8 +334,9 @@ async def test_who_waits_too_long_for_a_lock_or_a_connection_is_told(address, mo
 
     holding = [asyncio.ensure_future(store.write(hold, lock=True))]
     await until(lambda: held)
-    with pytest.raises(StoreUnavailable, match="lock timeout"):
+    with pytest.raises(StoreUnavailable, match="lock timeout") as told:
         await asyncio.wait_for(store.write(add, "late"), 5)
+    assert told.value.remedy == "try again later"
     holding.append(asyncio.ensure_future(store.write(hold, lock=False)))
     await until(lambda: len(held) == 2)
     with pytest.raises(StoreUnavailable, match=r"all 2 connections to .* are in use") as told:
@@ -310,8 +379,7 @@ async def test_a_caller_that_gives_up_leaves_nothing_and_no_transaction_open(sto
         await asyncio.wait_for(calling, 5)
     assert await store.write(add, "next") == "next"
     assert await store.read(names) == ["next"]
-    open_ = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-    assert await rows(open_) == []
+    assert await rows(OPEN) == []
 
 
 # Ends

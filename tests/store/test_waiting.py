@@ -2,12 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
+from math import inf
 
 import pytest
 
 from server.store import waiting
 from server.store.waiting import MAX_BATCH, Job, Waiting
 from tests.store.names import now
+
+
+@pytest.fixture(autouse=True)
+def endless_batches(monkeypatch) -> None:
+    """Have no batch be cut short because the machine is slow."""
+    monkeypatch.setattr(waiting, "BATCH_SECONDS", inf)
 
 
 @pytest.fixture
@@ -63,6 +70,16 @@ def test_what_nobody_waits_for_any_more_is_not_run(put):
     first, _ = put(queue, "a", "b")
     first.cancel()
     assert names(queue.batch()) == ["b"]
+
+
+def test_of_the_rest_one_is_run_for_which_somebody_waits(put):
+    queue = Waiting()
+    first, second, _, fourth = put(queue, "a", "b", "c", "d")
+    put(queue, *map(str, range(MAX_BATCH)), soon=True)
+    for answer in (first, second, fourth):
+        answer.cancel()
+    assert names(queue.batch()) == [*map(str, range(MAX_BATCH)), "c"]
+    assert names(queue.batch()) == []
 
 
 def test_a_closed_queue_ends_after_all_that_came_before(put):
