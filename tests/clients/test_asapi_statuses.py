@@ -144,8 +144,10 @@ def test_a_result_that_is_too_large_is_told_as_not_published(callers, folder, cl
 
 
 @pytest.mark.parametrize("ended", ["failed", "cancelled"])
-def test_that_a_task_ended_badly_goes_out_as_its_frame(callers, folder, client, ended):
-    caller = callers["aschannel"]
+def test_that_a_task_ended_badly_goes_out_as_its_frame(house, callers, folder, client, ended):
+    del callers  # They have registered the account.
+    caller = Caller.of(house, "aschannel")  # What others did not hear to its end is sent again to who listens next.
+    caller.retrieval = "aschannel"
     reader = caller.listen()
     if ended == "failed":
         task_id, action = caller.ask(folder / "hopeless"), "wait"
@@ -157,6 +159,7 @@ def test_that_a_task_ended_badly_goes_out_as_its_frame(callers, folder, client, 
     assert frame.payload == b'{"success": false, "error": "Task did not complete successfully."}'
     assert caller.status(task_id) == entry(caller, task_id, FAILURE["error"], error=True)
     reader.leave()
+    caller.http.close()
 
 
 def test_a_task_that_fails_whenever_it_is_tried_is_told_with_its_last_error(poison, callers, client):
