@@ -18,6 +18,7 @@ from server.rest.rudder_door import CONTENT_TYPE, BadRemark, BadValue, Call, Com
 from server.rest.rudder_pages import STATUSES, requests_text, revision_text, rules_text
 from server.rest.rudder_parameters import Parameters, read, repeated
 from server.rpc.door import Context, current_caller
+from server.rpc.reading import read_and_render
 from server.store.engine import Store
 from taskhouse.rest.v1 import aircloak_pb2, rudder_pb2_grpc
 from taskhouse.rest.v1 import rudder_pb2 as pb
@@ -254,11 +255,7 @@ class RudderServicer(rudder_pb2_grpc.RudderServiceServicer):
         caller = current_caller()
         if states is None:
             raise Complaint(f"No parameter 'status' sent that is one of {', '.join(STATUSES)}.")
-        found = await self._store.read(changes.every, caller=caller, states=states, quickly=True)
-        if found is None:
-            found = await self._store.scan(changes.every, caller=caller, states=states, quickly=False)
-            return await asyncio.to_thread(requests_text, found or [])
-        return requests_text(found)
+        return await read_and_render(self._store, requests_text, changes.every, caller=caller, states=states)
 
     async def _request(self, call: Call, given: Parameters) -> str:
         del given

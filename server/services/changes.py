@@ -1,14 +1,13 @@
 """ChangeRequestService."""
 
-import asyncio
 from collections.abc import Iterable
-from functools import partial
 
 from server.core import changes
 from server.core.change_content import ChangeRequest, ChangeState
 from server.core.errors import Fault, InvalidFields, invalid
 from server.core.pages import Page
 from server.rpc.door import Context, current_caller
+from server.rpc.reading import read_and_render
 from server.services.rule_messages import rule_to_proto
 from server.services.times import timestamp
 from server.store.engine import Store
@@ -45,7 +44,9 @@ class ChangeRequestServicer(changes_pb2_grpc.ChangeRequestServiceServicer):
         context: Context,  # noqa: ARG002 - as generated.
     ) -> pb.ListChangeRequestsResponse:
         """Return a page of change requests."""
-        page_of = partial(
+        return await read_and_render(
+            self._store,
+            _listed,
             changes.page,
             caller=current_caller(),
             states=_states(request.states),
@@ -53,12 +54,6 @@ class ChangeRequestServicer(changes_pb2_grpc.ChangeRequestServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        page = await self._store.read(page_of, quickly=True)
-        if page:
-            return _listed(page)
-        page = await self._store.scan(page_of, quickly=False)
-        assert page is not None  # noqa: S101 - nothing is too long for a scan.
-        return await asyncio.to_thread(_listed, page)
 
     async def UpdateChangeRequest(self, request: pb.UpdateChangeRequestRequest, context: Context) -> pb.ChangeRequest:  # noqa: ARG002, N802 - as generated.
         """Change what the mask names."""

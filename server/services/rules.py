@@ -1,13 +1,11 @@
 """RuleService."""
 
-import asyncio
-from functools import partial
-
 from server.core import rules
 from server.core.change_content import Remark
 from server.core.pages import Page
 from server.core.rule_content import Rule
 from server.rpc.door import Context, current_caller
+from server.rpc.reading import read_and_render
 from server.services.rule_messages import changes_of, given_of, rule_to_proto
 from server.store.engine import Store
 from taskhouse.v1 import rules_pb2 as pb
@@ -38,15 +36,14 @@ class RuleServicer(rules_pb2_grpc.RuleServiceServicer):
 
     async def ListRules(self, request: pb.ListRulesRequest, context: Context) -> pb.ListRulesResponse:  # noqa: ARG002, N802 - as generated.
         """Return a page of rules."""
-        page_of = partial(
-            rules.page, caller=current_caller(), page_size=request.page_size, page_token=request.page_token
+        return await read_and_render(
+            self._store,
+            _listed,
+            rules.page,
+            caller=current_caller(),
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
-        page = await self._store.read(page_of, quickly=True)
-        if page:
-            return _listed(page)
-        page = await self._store.scan(page_of, quickly=False)
-        assert page is not None  # noqa: S101 - nothing is too long for a scan.
-        return await asyncio.to_thread(_listed, page)
 
     async def UpdateRule(self, request: pb.UpdateRuleRequest, context: Context) -> pb.UpdateRuleResponse:  # noqa: ARG002, N802 - as generated.
         """Change what the mask names, or ask for the change."""
