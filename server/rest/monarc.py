@@ -15,14 +15,16 @@ from server.core.stats import Stat
 from server.core.stats_content import REQUIRED, Values, read_changes, read_new
 from server.core.stats_filters import Operator
 from server.core.stats_searching import Searching
-from server.rest.exchange import BodyBroken, EncodingUnknown, QueryBroken, body_of, headers_of, query_of
-from server.rest.monarc_door import (
+from server.rest.exchange import (
     ORIGINAL_METHOD,
-    STRANGER,
-    body_of_refusal,
-    methods_of,
-    redirect_without_slash,
+    BodyBroken,
+    EncodingUnknown,
+    QueryBroken,
+    body_of,
+    headers_of,
+    query_of,
 )
+from server.rest.monarc_door import STRANGER, body_of_refusal, methods_of, redirect_without_slash
 from server.rest.monarc_pages import list_text, name_text, stat_text
 from server.rest.monarc_query import DEFAULT_LIMIT, BadQuery, asking, conditions, fields_of, paging_of
 from server.rpc.door import Context, current_caller

@@ -9,6 +9,7 @@ import grpc
 
 from server.core import errors
 from server.core.caller import Caller, Role
+from server.rest.exchange import ORIGINAL_METHOD
 from server.rest.origins import AUTHORITY
 from server.rpc.door import Context, CredentialType, Metadata, Presented
 from server.rpc.interceptor import ORIGINAL_PATH
@@ -17,7 +18,6 @@ from server.rpc.refusals import MAX_BODY_BYTES, refuse, to_spaced_json
 from server.store.engine import StoreUnavailable
 
 API_KEY = "x-api-key"
-ORIGINAL_METHOD = "x-envoy-original-method"
 PATHS = (
     (re.compile("/api/v2/stats"), "GET, HEAD, OPTIONS, POST, DELETE"),
     (re.compile("/api/v2/stats/[^/]+"), "GET, HEAD, OPTIONS, PUT, PATCH, DELETE"),

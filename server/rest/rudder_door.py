@@ -14,8 +14,8 @@ from server.core import errors
 from server.core.change_content import MIN_REASON
 from server.core.errors import Fault, FaultKind, InvalidFields, Refusal
 from server.core.rule_content import MIN_NAME
-from server.rest.exchange import QueryBroken, headers_of
-from server.rest.monarc_door import ORIGINAL_METHOD, MonarcDoor
+from server.rest.exchange import ORIGINAL_METHOD, QueryBroken, headers_of
+from server.rest.monarc_door import MonarcDoor
 from server.rest.rudder_calls import UNKNOWN, Address, address_of
 from server.rpc.door import Context, CredentialType, Metadata, Presented, current_caller
 from server.rpc.interceptor import ORIGINAL_PATH
